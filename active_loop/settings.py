@@ -1,0 +1,203 @@
+"""What a loop was told: frozen values with their defaults, and the sizes that follow from them.
+
+A field's metadata holds its documentation (`doc`), from which `loop.toml`, the docs and the error messages are
+made. Reading and writing the file is `config`'s work; here is no I/O.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+from .domain import Verdict
+from .errors import ConfigError
+
+
+def _key(default: Any, doc: str) -> Any:
+    return field(default=default, metadata={"doc": doc})
+
+
+@dataclass(frozen=True, slots=True)
+class DataSettings:
+    """Where the items are."""
+
+    path: str = _key("", "A CSV, Parquet or JSONL file, or a folder of images; relative to the loop folder.")
+    kind: str = _key("", 'What an item is: "text", "image" or "table".')
+    show: tuple[str, ...] = _key((), "Columns shown to people; for images the column with the file name.")
+    use: tuple[str, ...] = _key((), "Columns the model learns from; empty means the shown ones.")
+    id: str = _key("", "Column that names an item for good; empty means: named by its content.")
+    group: str = _key("", "Column whose equal values must stay together on one side of the test split.")
+    answer: str = _key("", "Part-filled column of answers that are known already.")
+    embeddings: str = _key("", "Your own features: a .npy file with one row per row of the data.")
+
+
+@dataclass(frozen=True, slots=True)
+class TaskSettings:
+    """What is asked."""
+
+    kind: str = _key("choice", 'Kind of label: "choice" (exactly one of the classes).')
+    classes: tuple[str, ...] = _key((), "The possible answers, at least two.")
+    question: str = _key("", "The question shown above the choices.")
+    instructions: str = _key("", "What people should know before they start; shown in Label Studio.")
+    unsure: bool = _key(True, 'Offer "(unsure)"; it is never a class.')
+    broken: bool = _key(True, 'Offer "(broken item)"; it is never a class.')
+
+
+@dataclass(frozen=True, slots=True)
+class TargetSettings:
+    """What is to be reached, and how surely."""
+
+    metric: str = _key("accuracy", 'The metric: "accuracy" or "macro_f1".')
+    value: float = _key(0.9, "The value to reach, between 0 and 1.")
+    alpha: float = _key(0.05, "Chance of a false certificate, over all looks together.")
+    stop_on: str = _key(
+        "auto", 'Stop when "certified" or "likely"; "auto": certified from a budget of 300 on.'
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetSettings:
+    """What may be spent."""
+
+    answers: int = _key(400, "Answers asked for, in all: to learn, to test, skips included.")
+
+
+@dataclass(frozen=True, slots=True)
+class QuerySettings:
+    """What is asked next, and when."""
+
+    strategy: str = _key("margin", "How items are chosen: a name or module:Class.")
+    cold_start: str = _key("kmeans", "How the first items are chosen.")
+    n0: int = _key(
+        0, "Answers before the first round; 0 means 2 per class, at least 10, at most a fifth of the budget."
+    )
+    retrain_every: int = _key(10, "Answers from one round to the next.")
+    queue_low: int = _key(10, "When fewer asks than this are open, more are sent.")
+    queue_high: int = _key(20, "Open asks after a top-up.")
+    test_timeout_days: float = _key(
+        3.0, "A test item unanswered for longer counts as wrong in the next look."
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSettings:
+    """What learns."""
+
+    use: str = _key("svm", 'The estimator: "logistic", "svm" or module:Class.')
+    committee: int = _key(1, "Members: 1 is a single model, more are fitted on bootstrap samples.")
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureSettings:
+    """What the model sees of an item."""
+
+    use: str = _key("auto", 'Features: "auto", "pixels", "tfidf", "columns", "embeddings" or module:Class.')
+
+
+@dataclass(frozen=True, slots=True)
+class LabelingSettings:
+    """Where people label."""
+
+    backend: str = _key("label-studio", 'The place: "label-studio", "terminal" or "oracle".')
+    url: str = _key("", "Address of Label Studio; empty means: start one on this machine.")
+    project: int = _key(0, "Its project; 0 means: create one.")
+    token_env: str = _key("LABEL_STUDIO_API_KEY", "Environment variable that holds the token.")
+    token_file: str = _key("", "File (mode 600) that holds the token, instead of the variable.")
+    poll_every_s: float = _key(5.0, "Seconds between two looks for answers when no webhook calls.")
+
+
+@dataclass(frozen=True, slots=True)
+class ServerSettings:
+    """The dashboard."""
+
+    host: str = _key("127.0.0.1", "Address to listen on; anything but loopback needs a token.")
+    port: int = _key(8765, "Port to listen on; 0 means any free one.")
+    public_url: str = _key("", "Address under which Label Studio reaches this server, for its webhook.")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything a loop was told, by section of `loop.toml`."""
+
+    name: str = _key("loop", "Name of the loop, as people see it.")
+    seed: int = _key(0, "Seed of every random choice.")
+    data: DataSettings = field(default_factory=DataSettings)
+    task: TaskSettings = field(default_factory=TaskSettings)
+    target: TargetSettings = field(default_factory=TargetSettings)
+    budget: BudgetSettings = field(default_factory=BudgetSettings)
+    query: QuerySettings = field(default_factory=QuerySettings)
+    model: ModelSettings = field(default_factory=ModelSettings)
+    features: FeatureSettings = field(default_factory=FeatureSettings)
+    labeling: LabelingSettings = field(default_factory=LabelingSettings)
+    server: ServerSettings = field(default_factory=ServerSettings)
+
+    @property
+    def n0(self) -> int:
+        """Answered pool asks before round 0: 2 per class, at least 10, at most a fifth of the budget."""
+        if self.query.n0:
+            return self.query.n0
+        return int(min(max(2 * len(self.task.classes), 10), self.budget.answers / 5))
+
+    @property
+    def stop_on(self) -> Verdict:
+        """The verdict that ends the loop."""
+        if self.target.stop_on == "auto":
+            certifiable = self.target.metric == "accuracy" and not self.data.group
+            return Verdict.CERTIFIED if certifiable and self.budget.answers >= 300 else Verdict.LIKELY
+        return Verdict(self.target.stop_on)
+
+
+@dataclass(frozen=True, slots=True)
+class TestPlan:
+    """Sizes of the looks, frozen at import whatever the budget becomes later.
+
+    `m0` = min(clip(0.4·budget, 50, 200), budget/2) items for the first look, 1.5 times as many for each next one,
+    at most 0.6·budget and at most the `reserved` ones.
+    """
+
+    budget: int
+    m0: int
+    reserved: int
+
+    @classmethod
+    def at_import(cls, n_items: int, budget: int) -> TestPlan:
+        m0 = int(min(max(0.4 * budget, 50), 200, budget / 2))
+        return cls(budget, m0, int(min(0.4 * n_items, m0 * 1.5**3)))
+
+    def m(self, look: int) -> int:
+        """Resolved test items that the `look`-th look (from 1) uses.
+
+        >>> plan = TestPlan.at_import(n_items=1797, budget=500)
+        >>> plan.reserved, [plan.m(look) for look in (1, 2, 3)]
+        (675, [200, 300, 300])
+        """
+        return min(math.ceil(self.m0 * 1.5 ** (look - 1)), int(0.6 * self.budget), self.reserved)
+
+
+def check(settings: Settings) -> None:
+    """Refuse what cannot work, with both numbers, before anything is created."""
+    task, target, query, budget = settings.task, settings.target, settings.query, settings.budget
+    if len(task.classes) < 2 or len(set(task.classes)) < len(task.classes):
+        raise ConfigError(
+            f"task.classes has {len(task.classes)} entries, {len(set(task.classes))} of them different: "
+            "name at least two different classes."
+        )
+    if not 0 < target.value < 1:
+        raise ConfigError(f"target.value is {target.value}: give a number between 0 and 1, for instance 0.9.")
+    if not 0 < target.alpha < 0.5:
+        raise ConfigError(
+            f"target.alpha is {target.alpha}: give a chance between 0 and 0.5, for instance 0.05."
+        )
+    if budget.answers < settings.n0 + 40:
+        raise ConfigError(
+            f"budget.answers is {budget.answers}, and {settings.n0} answers start the first model: with fewer than "
+            f"{settings.n0 + 40} there is nothing left to improve and to test it; raise the budget."
+        )
+    if not 0 <= query.queue_low <= query.queue_high or query.queue_high < 1:
+        raise ConfigError(
+            f"query.queue_low is {query.queue_low} and query.queue_high {query.queue_high}: "
+            "the first may not be above the second, and the second must be at least 1."
+        )
+    if query.retrain_every < 1:
+        raise ConfigError(f"query.retrain_every is {query.retrain_every}: give at least 1.")
