@@ -51,9 +51,7 @@ class TargetSettings:
     metric: str = _key("accuracy", 'The metric: "accuracy" or "macro_f1".')
     value: float = _key(0.9, "The value to reach, between 0 and 1.")
     alpha: float = _key(0.05, "Chance of a false certificate, over all looks together.")
-    stop_on: str = _key(
-        "auto", 'Stop when "certified" or "likely"; "auto": certified from a budget of 300 on.'
-    )
+    stop_on: str = _key("auto", 'Stop when "certified" or "likely"; "auto": certified from a budget of 300 on.')
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,9 +73,7 @@ class QuerySettings:
     retrain_every: int = _key(10, "Answers from one round to the next.")
     queue_low: int = _key(10, "When fewer asks than this are open, more are sent.")
     queue_high: int = _key(20, "Open asks after a top-up.")
-    test_timeout_days: float = _key(
-        3.0, "A test item unanswered for longer counts as wrong in the next look."
-    )
+    test_timeout_days: float = _key(3.0, "A test item unanswered for longer counts as wrong in the next look.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,9 +182,7 @@ def check(settings: Settings) -> None:
     if not 0 < target.value < 1:
         raise ConfigError(f"target.value is {target.value}: give a number between 0 and 1, for instance 0.9.")
     if not 0 < target.alpha < 0.5:
-        raise ConfigError(
-            f"target.alpha is {target.alpha}: give a chance between 0 and 0.5, for instance 0.05."
-        )
+        raise ConfigError(f"target.alpha is {target.alpha}: give a chance between 0 and 0.5, for instance 0.05.")
     if budget.answers < settings.n0 + 40:
         raise ConfigError(
             f"budget.answers is {budget.answers}, and {settings.n0} answers start the first model: with fewer than "
