@@ -287,8 +287,8 @@ class History:
     looks: tuple[Look, ...]
     stop_on: Verdict
     look_is_due: bool
-    over: bool
-    """Budget or pool is used up and the final round is ranked."""
+    over: str = ""
+    """Why nothing is left to ask ("the budget is spent", …), once the final round is ranked; else empty."""
 
 
 @dataclass(frozen=True, slots=True)

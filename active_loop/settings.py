@@ -145,7 +145,7 @@ class Settings:
 
 
 @dataclass(frozen=True, slots=True)
-class TestPlan:
+class LookPlan:
     """Sizes of the looks, frozen at import whatever the budget becomes later.
 
     `m0` = min(clip(0.4·budget, 50, 200), budget/2) items for the first look, 1.5 times as many for each next one,
@@ -157,14 +157,14 @@ class TestPlan:
     reserved: int
 
     @classmethod
-    def at_import(cls, n_items: int, budget: int) -> TestPlan:
+    def at_import(cls, n_items: int, budget: int) -> LookPlan:
         m0 = int(min(max(0.4 * budget, 50), 200, budget / 2))
         return cls(budget, m0, int(min(0.4 * n_items, m0 * 1.5**3)))
 
     def m(self, look: int) -> int:
         """Resolved test items that the `look`-th look (from 1) uses.
 
-        >>> plan = TestPlan.at_import(n_items=1797, budget=500)
+        >>> plan = LookPlan.at_import(n_items=1797, budget=500)
         >>> plan.reserved, [plan.m(look) for look in (1, 2, 3)]
         (675, [200, 300, 300])
         """

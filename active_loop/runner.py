@@ -1,0 +1,217 @@
+"""Where a fit runs: inline, or in one long-lived, niced child process.
+
+A job is a picklable value with a `run()` method. The child never opens the store: jobs and results go over a
+pipe, and only the loop commits. It ends itself the moment its parent is gone, however that happened, and is
+started again if it dies; a job is a pure function of its fields, so it is simply run again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pickle
+import queue
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from typing import IO, Any, Protocol, cast
+
+from .errors import ActiveLoopError, TrainingError
+
+_LENGTH = 8
+_MAX_DEATHS = 3
+
+
+class Job(Protocol):
+    """Something to be computed: a function of its fields alone."""
+
+    def run(self) -> Any: ...
+
+
+class Runner(Protocol):
+    """Runs one job at a time. `poll` returns the result once, None while there is none, or raises its error."""
+
+    @property
+    def busy(self) -> bool: ...
+
+    def submit(self, job: Job) -> None: ...
+
+    def poll(self) -> Any: ...
+
+    def close(self) -> None: ...
+
+
+class InlineRunner:
+    """Runs a job where it is submitted: simulations and tests."""
+
+    def __init__(self) -> None:
+        self._result: Any = None
+
+    @property
+    def busy(self) -> bool:
+        return self._result is not None
+
+    def submit(self, job: Job) -> None:
+        self._result = job.run()
+
+    def poll(self) -> Any:
+        result, self._result = self._result, None
+        return result
+
+    def close(self) -> None:
+        self._result = None
+
+
+class ProcessRunner:
+    """Runs jobs in a child process, started at once so that its imports are done when the first job comes.
+
+    `on_done` is called, in another thread, when a result (or the child's death) can be polled.
+    """
+
+    def __init__(self, on_done: Callable[[], None] = lambda: None, *, threads: int = 1) -> None:
+        self._on_done = on_done
+        self._threads = threads
+        self._results: queue.SimpleQueue[tuple[subprocess.Popen[bytes], Any]] = queue.SimpleQueue()
+        self._job: Job | None = None
+        self._deaths = 0
+        self._child = self._start()
+
+    @property
+    def busy(self) -> bool:
+        return self._job is not None
+
+    @property
+    def pid(self) -> int:
+        """Process number of the child that is alive now."""
+        return self._child.pid
+
+    def submit(self, job: Job) -> None:
+        if self._job is not None:
+            raise RuntimeError("a job is under way already: poll it first")
+        self._job = job
+        if self._child.poll() is not None:
+            self._child = self._start()
+        self._send(job)
+
+    def poll(self) -> Any:
+        try:
+            child, message = self._results.get_nowait()
+        except queue.Empty:
+            return None
+        if child is not self._child:
+            return None
+        if message is None:
+            return self._restart()
+        self._job, self._deaths = None, 0
+        kind, value = message
+        if kind == "error":
+            raise value
+        return value
+
+    def close(self) -> None:
+        child = self._child
+        if child.stdin is not None:
+            with contextlib.suppress(OSError):
+                child.stdin.close()  # the child takes the end of its input as the end of its life
+        try:
+            child.wait(timeout=5)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.wait()
+        self._reader.join(timeout=5)
+        if child.stdout is not None:
+            child.stdout.close()
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        threads = str(self._threads)
+        environment = {**os.environ, "OMP_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": threads}
+        program = f"import sys; sys.path[:] = {sys.path!r}; from active_loop.runner import serve; serve()"
+        child = subprocess.Popen(
+            [sys.executable, "-P", "-c", program],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=environment,
+            start_new_session=True,  # Ctrl-C in the terminal is the parent's business
+        )
+        self._reader = threading.Thread(target=self._read, args=(child,), daemon=True, name="runner-results")
+        self._reader.start()
+        return child
+
+    def _read(self, child: subprocess.Popen[bytes]) -> None:
+        """Bring the child's results to `poll`; None is the news that it died."""
+        results = cast("IO[bytes]", child.stdout)
+        while True:
+            message = _receive(results)
+            self._results.put((child, message))
+            self._on_done()
+            if message is None:
+                return
+
+    def _send(self, job: Job) -> None:
+        if self._child.stdin is not None:
+            with contextlib.suppress(OSError):  # the child died: its reader reports it, and poll restarts it
+                _transmit(self._child.stdin, job)
+
+    def _restart(self) -> None:
+        self._child.wait()
+        if self._job is None:
+            return
+        self._deaths += 1
+        if self._deaths >= _MAX_DEATHS:
+            raise TrainingError(
+                f"cannot train: the training process died {self._deaths} times in a row "
+                f"(last exit status {self._child.returncode}); is there enough memory?"
+            )
+        self._child = self._start()
+        self._send(self._job)
+
+
+def serve() -> None:
+    """The child's main: run what comes in, until the parent is gone."""
+    stdin, stdout = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # what a library prints must not get between the results
+    if hasattr(os, "nice"):
+        os.nice(10)
+    jobs: queue.SimpleQueue[Job] = queue.SimpleQueue()
+    threading.Thread(target=_listen, args=(stdin, jobs), daemon=True).start()
+    _warm_up()
+    while True:
+        job = jobs.get()
+        try:
+            message = ("result", job.run())
+        except ActiveLoopError as error:
+            message = ("error", error)
+        except Exception as error:  # noqa: BLE001 - whatever an estimator raises is reported to the parent
+            message = ("error", TrainingError(f"cannot train: {type(error).__name__}: {error}"))
+        _transmit(stdout, message)
+
+
+def _listen(stdin: IO[bytes], jobs: queue.SimpleQueue[Job]) -> None:
+    while True:
+        job = _receive(stdin)
+        if job is None:
+            os._exit(0)  # the parent is gone; a fit under way is worth nothing now
+        jobs.put(job)
+
+
+def _warm_up() -> None:
+    """Import what every job needs while the parent is busy elsewhere: it takes seconds."""
+    from . import scoring
+
+    scoring.warm_up()
+
+
+def _transmit(pipe: IO[bytes], value: Any) -> None:
+    body = pickle.dumps(value, protocol=pickle.HIGHEST_PROTOCOL)
+    pipe.write(len(body).to_bytes(_LENGTH, "big") + body)
+    pipe.flush()
+
+
+def _receive(pipe: IO[bytes]) -> Any:
+    """The next value, or None at the end of the pipe. Only our own parent or child writes into it."""
+    head = pipe.read(_LENGTH)
+    if len(head) < _LENGTH:
+        return None
+    body = pipe.read(int.from_bytes(head, "big"))
+    return pickle.loads(body) if body else None

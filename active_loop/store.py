@@ -1,0 +1,590 @@
+"""All durable state of a loop: one SQLite file, one write path.
+
+Facts go in and are never changed: items, annotations, round openings, looks, settings, events. What moves is
+only the state of asks and batches, and of a round from `opened` to `ranked`. Every verb that writes is one
+transaction; whoever calls it can be killed before or after, never in between. Nothing here decides anything,
+and nobody else imports sqlite3.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO, Any
+
+from .domain import (
+    Annotation,
+    AnswerKind,
+    Ask,
+    AskState,
+    Batch,
+    Event,
+    Item,
+    Look,
+    LookItem,
+    Purpose,
+    Round,
+    RoundState,
+    Score,
+    Split,
+    Verdict,
+)
+from .errors import FolderBusyError, FolderError, NewerFolderError
+
+_MIGRATIONS: tuple[tuple[str, str], ...] = (
+    (
+        "the first tables",
+        """
+        CREATE TABLE setting (
+            version INTEGER PRIMARY KEY, body TEXT NOT NULL, created_at TEXT NOT NULL
+        ) STRICT;
+        CREATE TABLE item (
+            position INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE,
+            split TEXT NOT NULL CHECK (split IN ('pool', 'test')), test_rank INTEGER UNIQUE,
+            source TEXT NOT NULL, "row" TEXT NOT NULL, "group" TEXT,
+            CHECK ((split = 'test') = (test_rank IS NOT NULL))
+        ) STRICT;
+        CREATE TABLE round (
+            number INTEGER PRIMARY KEY, state TEXT NOT NULL CHECK (state IN ('opened', 'ranked')),
+            annotation_position INTEGER NOT NULL, ask_position INTEGER NOT NULL,
+            setting INTEGER NOT NULL REFERENCES setting, seed INTEGER NOT NULL,
+            final INTEGER NOT NULL, entitled INTEGER NOT NULL,
+            opened_at TEXT NOT NULL, ranked_at TEXT, record TEXT NOT NULL
+        ) STRICT;
+        CREATE UNIQUE INDEX one_opened_round ON round (state) WHERE state = 'opened';
+        CREATE TABLE batch (
+            id INTEGER PRIMARY KEY, state TEXT NOT NULL CHECK (state IN ('sending', 'open')),
+            created_at TEXT NOT NULL, opened_at TEXT
+        ) STRICT;
+        CREATE TABLE ask (
+            id TEXT PRIMARY KEY, item INTEGER NOT NULL REFERENCES item, purpose TEXT NOT NULL
+                CHECK (purpose IN ('pool', 'test')),
+            state TEXT NOT NULL CHECK (state IN ('ranked', 'sending', 'open', 'retired', 'superseded')),
+            round INTEGER REFERENCES round, rank INTEGER, utility REAL, why TEXT NOT NULL, probability REAL,
+            strategy TEXT NOT NULL, wanted INTEGER NOT NULL CHECK (wanted >= 1),
+            batch INTEGER REFERENCES batch, position INTEGER UNIQUE,
+            CHECK ((state IN ('ranked', 'superseded')) = (position IS NULL)),
+            CHECK ((batch IS NULL) = (position IS NULL))
+        ) STRICT, WITHOUT ROWID;
+        CREATE INDEX ask_by_state ON ask (state);
+        CREATE INDEX ask_by_batch ON ask (batch);
+        CREATE INDEX ask_by_item ON ask (item);
+        CREATE TABLE task (
+            source TEXT NOT NULL, task INTEGER NOT NULL, created_at TEXT NOT NULL,
+            ask TEXT NOT NULL REFERENCES ask,
+            PRIMARY KEY (source, task, created_at)
+        ) STRICT, WITHOUT ROWID;
+        CREATE TABLE annotation (
+            position INTEGER PRIMARY KEY, source TEXT NOT NULL, id TEXT NOT NULL, updated_at TEXT NOT NULL,
+            kind TEXT NOT NULL CHECK (kind IN ('submitted', 'skipped', 'retracted')), raw TEXT NOT NULL,
+            person TEXT NOT NULL, ask TEXT REFERENCES ask, item INTEGER NOT NULL REFERENCES item,
+            created_at TEXT, lead_time_s REAL, recorded_at TEXT NOT NULL,
+            UNIQUE (source, id, updated_at)
+        ) STRICT;
+        CREATE INDEX annotation_by_ask ON annotation (ask, position);
+        CREATE TABLE score (
+            round INTEGER NOT NULL REFERENCES round, metric TEXT NOT NULL, value REAL NOT NULL,
+            low REAL NOT NULL, high REAL NOT NULL, n INTEGER NOT NULL, PRIMARY KEY (round, metric)
+        ) STRICT, WITHOUT ROWID;
+        CREATE TABLE look (
+            number INTEGER PRIMARY KEY, round INTEGER NOT NULL REFERENCES round, first INTEGER NOT NULL,
+            m INTEGER NOT NULL, n INTEGER NOT NULL, level REAL NOT NULL, target REAL NOT NULL,
+            metric TEXT NOT NULL, value REAL NOT NULL, correct INTEGER NOT NULL, bound REAL NOT NULL,
+            posterior REAL NOT NULL, verdict TEXT NOT NULL, at TEXT NOT NULL
+        ) STRICT;
+        CREATE TABLE look_item (
+            look INTEGER NOT NULL REFERENCES look, item INTEGER NOT NULL REFERENCES item,
+            annotation INTEGER REFERENCES annotation, label TEXT, predicted TEXT NOT NULL,
+            PRIMARY KEY (look, item)
+        ) STRICT, WITHOUT ROWID;
+        CREATE TABLE event (
+            position INTEGER PRIMARY KEY, at TEXT NOT NULL, kind TEXT NOT NULL, body TEXT NOT NULL
+        ) STRICT;
+        CREATE INDEX event_by_kind ON event (kind);
+        """,
+    ),
+)
+
+
+class FolderLock:
+    """The right to write a loop folder: an operating-system lock, released by the kernel at any death."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / "loop.lock"
+        self._file: IO[str] | None = None
+
+    def __enter__(self) -> FolderLock:
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            file = self._path.open("a+")
+        except OSError as error:
+            raise FolderError(f"cannot write the loop folder {self._path.parent}: {error.strerror}.") from error
+        try:
+            _lock(file)
+        except OSError as error:
+            file.seek(0)
+            holder = file.read().strip() or "unknown"
+            file.close()
+            raise FolderBusyError(
+                f"another process (number {holder}) is running the loop in {self._path.parent}; "
+                "stop it first, or only read with `active-loop status`."
+            ) from error
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        self._file = file
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+
+def _lock(file: IO[str]) -> None:
+    """Take an exclusive lock on the first byte range of `file` or raise OSError at once."""
+    try:
+        import fcntl
+    except ImportError:  # Windows has no fcntl; its lock covers one byte far behind the text
+        import msvcrt
+
+        file.seek(1 << 20)
+        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
+        file.seek(0)
+        return
+    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+class Store:
+    """The durable state of one loop.
+
+    `path` is the database file, or ":memory:". With `readonly` nothing can be written, and no lock is needed.
+    `now` gives the time of every row that carries one. Not for use by two threads at once: readers in other
+    threads open their own.
+    """
+
+    def __init__(self, path: Path | str, *, readonly: bool = False, now: Callable[[], datetime] = _utc_now) -> None:
+        self._now = now
+        self.path = path
+        if readonly and path != ":memory:" and not Path(path).is_file():
+            raise FolderError(f"no loop was started in {Path(path).parent}: there is no {Path(path).name} in it.")
+        try:
+            self._db = self._connect(readonly)
+            self._migrate(readonly)
+        except sqlite3.DatabaseError as error:
+            raise FolderError(f"cannot read {path}: {error}. Restore it from a copy; nothing was changed.") from error
+
+    def _connect(self, readonly: bool) -> sqlite3.Connection:
+        if self.path == ":memory:":
+            db = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+        else:
+            uri = Path(self.path).absolute().as_uri() + ("?mode=ro" if readonly else "")
+            db = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=10, check_same_thread=False)
+        db.row_factory = sqlite3.Row
+        if not readonly:
+            db.execute("PRAGMA journal_mode = WAL")
+            db.execute("PRAGMA synchronous = FULL" if self.path != ":memory:" else "PRAGMA synchronous = OFF")
+        db.execute("PRAGMA foreign_keys = ON")
+        return db
+
+    def _migrate(self, readonly: bool) -> None:
+        known = len(_MIGRATIONS)
+        found = self._db.execute("PRAGMA user_version").fetchone()[0]
+        if found > known:
+            raise NewerFolderError(
+                f"{self.path} has schema {found}, and this active-loop knows {known}: a newer version wrote it; "
+                "upgrade active-loop. Nothing was changed."
+            )
+        if readonly:
+            return
+        for version, (name, script) in enumerate(_MIGRATIONS[found:], start=found + 1):
+            with self.atomic() as db:
+                if version == 1:
+                    db.execute(
+                        "CREATE TABLE schema (version INTEGER PRIMARY KEY, name TEXT NOT NULL, "
+                        "applied_at TEXT NOT NULL) STRICT"
+                    )
+                for statement in script.split(";"):
+                    db.execute(statement)
+                db.execute("INSERT INTO schema VALUES (?, ?, ?)", (version, name, _text(self._now())))
+                db.execute(f"PRAGMA user_version = {version}")
+
+    def close(self) -> None:
+        self._db.close()
+
+    @contextmanager
+    def atomic(self) -> Iterator[sqlite3.Connection]:
+        """The one write path: all of it or nothing."""
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield self._db
+        except BaseException:
+            self._db.execute("ROLLBACK")
+            raise
+        self._commit()
+
+    def _commit(self) -> None:
+        self._db.execute("COMMIT")
+
+    @contextmanager
+    def snapshot(self) -> Iterator[Store]:
+        """Reads inside see one state, whatever a writer does meanwhile."""
+        self._db.execute("BEGIN")
+        try:
+            yield self
+        finally:
+            self._db.execute("ROLLBACK")
+
+    # settings
+
+    def add_setting(self, body: str) -> int:
+        """Append a version of the settings (JSON text) and return its number, from 1."""
+        with self.atomic() as db:
+            return _last_id(db.execute("INSERT INTO setting (body, created_at) VALUES (?, ?)", (body, self._at())))
+
+    def setting(self, version: int | None = None) -> tuple[int, str] | None:
+        """One version of the settings, the newest by default: (number, JSON text)."""
+        which = "ORDER BY version DESC LIMIT 1" if version is None else "WHERE version = ?"
+        row = self._one(f"SELECT version, body FROM setting {which}", *([] if version is None else [version]))
+        return (row["version"], row["body"]) if row else None
+
+    # items
+
+    def import_items(self, items: Sequence[Item], annotations: Sequence[Annotation], facts: dict[str, Any]) -> None:
+        """Add items, the answers that came with them, and the facts of the import (an event), all at once."""
+        with self.atomic() as db:
+            db.executemany(
+                "INSERT INTO item VALUES (?, ?, ?, ?, ?, ?, ?)",
+                [(i.position, i.id, i.split, i.test_rank, i.source, i.row, i.group) for i in items],
+            )
+            self._append(db, annotations)
+            self._add_event(db, "imported", facts)
+
+    def items(self) -> list[Item]:
+        """All items, in order of position."""
+        rows = self._db.execute('SELECT position, id, split, source, "row", test_rank, "group" FROM item')
+        return [Item(p, i, Split(s), source, row, rank, group) for p, i, s, source, row, rank, group in rows]
+
+    def n_items(self) -> int:
+        return int(self._one("SELECT count(*) FROM item")[0])
+
+    # annotations
+
+    def append(self, annotations: Iterable[Annotation]) -> int:
+        """Record answers in order of (updated_at, id); a version that is there already costs nothing.
+
+        Answers whose ask is unknown are passed over: the place where people label holds other things too. An
+        answer to an ask that is still `sending` proves that it was published. Returns how many were new.
+        """
+        with self.atomic() as db:
+            return self._append(db, annotations)
+
+    def _append(self, db: sqlite3.Connection, annotations: Iterable[Annotation]) -> int:
+        new = 0
+        for a in sorted(annotations, key=lambda a: (a.updated_at, a.id)):
+            new += db.execute(
+                "INSERT INTO annotation "
+                "(source, id, updated_at, kind, raw, person, ask, item, created_at, lead_time_s, recorded_at) "
+                "SELECT ?, ?, ?, ?, ?, ?, ?, coalesce((SELECT item FROM ask WHERE id = ?), ?), ?, ?, ? "
+                "WHERE ? IS NULL OR EXISTS (SELECT 1 FROM ask WHERE id = ? AND position IS NOT NULL) "
+                "ON CONFLICT DO NOTHING",
+                (
+                    *(a.source, a.id, _text(a.updated_at), a.kind, a.raw, a.person, a.ask, a.ask, a.item),
+                    *(_text(a.created_at) if a.created_at else None, a.lead_time_s, self._at(), a.ask, a.ask),
+                ),
+            ).rowcount
+        return new
+
+    def new_among(self, annotations: Sequence[Annotation]) -> list[Annotation]:
+        """Those that `append` would record."""
+        known = "SELECT 1 FROM annotation WHERE source = ? AND id = ? AND updated_at = ?"
+        asked = "SELECT 1 FROM ask WHERE id = ? AND position IS NOT NULL"
+        return [
+            a
+            for a in annotations
+            if not self._one(known, a.source, a.id, _text(a.updated_at)) and (a.ask is None or self._one(asked, a.ask))
+        ]
+
+    def annotations(self, upto: int | None = None, after: int = 0) -> list[Annotation]:
+        """The sequence of annotations with `after` < position <= `upto` (to the end by default)."""
+        rows = self._db.execute(
+            "SELECT * FROM annotation WHERE position > ? AND position <= ? ORDER BY position",
+            (after, _last(upto)),
+        )
+        return [_annotation(row) for row in rows]
+
+    def annotation_position(self) -> int:
+        """Position of the newest annotation, 0 if there is none."""
+        return int(self._one("SELECT coalesce(max(position), 0) FROM annotation")[0])
+
+    def answered_positions(self, purpose: Purpose) -> list[int]:
+        """Ascending: where in the sequence each ask of this purpose got its first annotation."""
+        rows = self._db.execute(
+            "SELECT min(annotation.position) FROM annotation JOIN ask ON ask.id = annotation.ask "
+            "WHERE ask.purpose = ? GROUP BY annotation.ask ORDER BY 1",
+            (purpose,),
+        )
+        return [row[0] for row in rows]
+
+    # rounds
+
+    def open_round(self, round_: Round) -> None:
+        """Commit what a round will train on, before the fit."""
+        with self.atomic() as db:
+            r = round_
+            db.execute(
+                "INSERT INTO round VALUES (?, 'opened', ?, ?, ?, ?, ?, ?, ?, NULL, '{}')",
+                (r.number, r.annotation_position, r.ask_position, r.setting, r.seed, r.final, r.entitled, self._at()),
+            )
+
+    def rank_round(self, number: int, asks: Sequence[Ask], record: dict[str, Any], scores: Sequence[Score]) -> None:
+        """Commit a round's ranking, record and scores; unsent asks of earlier rankings are superseded.
+
+        Asks about items that were asked after the round had opened are stored as superseded at once.
+        """
+        with self.atomic() as db:
+            db.execute("UPDATE ask SET state = 'superseded' WHERE state = 'ranked'")
+            asked = {row[0] for row in db.execute("SELECT item FROM ask WHERE position IS NOT NULL")}
+            for ask in asks:
+                state = AskState.SUPERSEDED if ask.item in asked else AskState.RANKED
+                self._insert_ask(db, ask, state)
+            db.execute(
+                "UPDATE round SET state = 'ranked', ranked_at = ?, record = ? WHERE number = ?",
+                (self._at(), json.dumps(record), number),
+            )
+            db.executemany(
+                "INSERT INTO score VALUES (?, ?, ?, ?, ?, ?)",
+                [(s.round, s.metric, s.value, s.low, s.high, s.n) for s in scores],
+            )
+
+    def rounds(self) -> list[Round]:
+        """All rounds by number, the cold start first."""
+        return [_round(row) for row in self._db.execute("SELECT * FROM round ORDER BY number")]
+
+    def scores(self) -> list[Score]:
+        return [Score(*row) for row in self._db.execute("SELECT * FROM score ORDER BY round, metric")]
+
+    # asks and batches
+
+    def _insert_ask(self, db: sqlite3.Connection, ask: Ask, state: AskState) -> None:
+        db.execute(
+            "INSERT INTO ask VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                *(ask.id, ask.item, ask.purpose, state, ask.round, ask.rank, ask.utility, json.dumps(dict(ask.why))),
+                *(ask.probability, ask.strategy, ask.wanted, ask.batch, ask.position),
+            ),
+        )
+
+    def create_batch(self, ranked: Sequence[Ask], fresh: Sequence[Ask], order: Sequence[str]) -> int:
+        """Put asks into a new batch, `sending`, in the given `order` of their ids; returns the batch's number.
+
+        `ranked` are stored already; `fresh` ones (test asks) are stored now.
+        """
+        with self.atomic() as db:
+            batch = _last_id(db.execute("INSERT INTO batch (state, created_at) VALUES ('sending', ?)", (self._at(),)))
+            last = db.execute("SELECT coalesce(max(position), 0) FROM ask").fetchone()[0]
+            position = {ask_id: last + number for number, ask_id in enumerate(order, start=1)}
+            for ask in ranked:
+                db.execute(
+                    "UPDATE ask SET state = 'sending', batch = ?, position = ? WHERE id = ? AND state = 'ranked'",
+                    (batch, position[ask.id], ask.id),
+                )
+            for ask in fresh:
+                self._insert_ask(db, replace(ask, batch=batch, position=position[ask.id]), AskState.SENDING)
+            return batch
+
+    def mark_open(self, batch: int) -> None:
+        """Every ask of the batch was seen in the labelling place."""
+        with self.atomic() as db:
+            db.execute("UPDATE ask SET state = 'open' WHERE batch = ? AND state = 'sending'", (batch,))
+            db.execute("UPDATE batch SET state = 'open', opened_at = ? WHERE id = ?", (self._at(), batch))
+
+    def retire(self, asks: Sequence[Ask]) -> None:
+        """These asks are withdrawn; an answer that comes all the same is still recorded."""
+        with self.atomic() as db:
+            db.executemany("UPDATE ask SET state = 'retired' WHERE id = ? AND state = 'open'", [(a.id,) for a in asks])
+
+    def sending_batch(self) -> Batch | None:
+        """The oldest batch that is not known to be published."""
+        row = self._one("SELECT * FROM batch WHERE state = 'sending' ORDER BY id LIMIT 1")
+        if not row:
+            return None
+        asks = tuple(self._asks("batch = ? ORDER BY position", row["id"]))
+        return Batch(row["id"], AskState.SENDING, asks, _time(row["created_at"]))
+
+    def n_batches(self) -> int:
+        return int(self._one("SELECT count(*) FROM batch")[0])
+
+    def ranked_asks(self, limit: int) -> list[Ask]:
+        """The best unsent asks of the current ranking, best first."""
+        return self._asks("state = 'ranked' ORDER BY rank LIMIT ?", limit)
+
+    def asks(self) -> list[Ask]:
+        """Every ask that was ever put into a batch, in that order."""
+        return self._asks("position IS NOT NULL ORDER BY position")
+
+    def unanswered(self) -> list[Ask]:
+        """Asks that are sending or open and have no annotation at all, in order of position."""
+        return self._asks(
+            "state IN ('sending', 'open') AND NOT EXISTS (SELECT 1 FROM annotation WHERE annotation.ask = ask.id) "
+            "ORDER BY position"
+        )
+
+    def n_sent(self, purpose: Purpose) -> int:
+        """Answers asked for with this purpose, whatever became of them; retired and unanswered ones excepted."""
+        return int(
+            self._one(
+                "SELECT coalesce(sum(wanted), 0) FROM ask WHERE purpose = ? AND position IS NOT NULL "
+                "AND (state != 'retired' OR EXISTS (SELECT 1 FROM annotation WHERE annotation.ask = ask.id))",
+                purpose,
+            )[0]
+        )
+
+    def asked_items(self, upto: int | None = None) -> set[int]:
+        """Items that were asked about, among the first `upto` asks (all by default)."""
+        rows = self._db.execute("SELECT item FROM ask WHERE position <= ?", (_last(upto),))
+        return {row[0] for row in rows}
+
+    def ask_position(self) -> int:
+        return int(self._one("SELECT coalesce(max(position), 0) FROM ask")[0])
+
+    def sent_at(self) -> dict[int, datetime]:
+        """When each asked item was last put into a batch."""
+        rows = self._db.execute(
+            "SELECT ask.item, max(batch.created_at) FROM ask JOIN batch ON batch.id = ask.batch GROUP BY ask.item"
+        )
+        return {row[0]: _time(row[1]) for row in rows}
+
+    def _asks(self, where: str, *values: object) -> list[Ask]:
+        return [_ask(row) for row in self._db.execute(f"SELECT * FROM ask WHERE {where}", values)]
+
+    # tasks
+
+    def add_tasks(self, tasks: Iterable[tuple[str, int, str, str]]) -> None:
+        """Remember published tasks: (source, task id, its created_at, ask id); repeats cost nothing."""
+        with self.atomic() as db:
+            db.executemany("INSERT INTO task VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING", list(tasks))
+
+    # looks
+
+    def add_look(self, look: Look, items: Sequence[LookItem]) -> None:
+        """Commit one test of the claim with everything it saw."""
+        with self.atomic() as db:
+            db.execute(
+                "INSERT INTO look VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    *(look.number, look.round, look.first, look.m, look.n, look.level, look.target, look.metric),
+                    *(look.value, look.correct, look.bound, look.posterior, look.verdict, self._at()),
+                ),
+            )
+            db.executemany(
+                "INSERT INTO look_item VALUES (?, ?, ?, ?, ?)",
+                [(i.look, i.item, i.annotation, i.label, i.predicted) for i in items],
+            )
+
+    def looks(self) -> list[Look]:
+        rows = self._db.execute("SELECT * FROM look ORDER BY number")
+        return [Look(**{**dict(row), "verdict": Verdict(row["verdict"]), "at": _time(row["at"])}) for row in rows]
+
+    def look_items(self, look: int) -> list[LookItem]:
+        rows = self._db.execute("SELECT * FROM look_item WHERE look = ? ORDER BY item", (look,))
+        return [LookItem(*row) for row in rows]
+
+    # events
+
+    def add_event(self, kind: str, body: dict[str, Any]) -> None:
+        with self.atomic() as db:
+            self._add_event(db, kind, body)
+
+    def _add_event(self, db: sqlite3.Connection, kind: str, body: dict[str, Any]) -> None:
+        db.execute("INSERT INTO event (at, kind, body) VALUES (?, ?, ?)", (self._at(), kind, json.dumps(body)))
+
+    def events(self, kind: str | None = None) -> list[Event]:
+        """Events in order, of one kind or of all."""
+        rows = self._db.execute("SELECT * FROM event WHERE ?1 IS NULL OR kind = ?1 ORDER BY position", (kind,))
+        return [Event(r["position"], _time(r["at"]), r["kind"], json.loads(r["body"])) for r in rows]
+
+    # inside
+
+    def _one(self, sql: str, *values: object) -> Any:
+        return self._db.execute(sql, values).fetchone()
+
+    def _at(self) -> str:
+        return _text(self._now())
+
+
+def _last_id(cursor: sqlite3.Cursor) -> int:
+    return int(cursor.lastrowid or 0)
+
+
+def _last(upto: int | None) -> int:
+    return (1 << 62) if upto is None else upto
+
+
+def _text(time: datetime) -> str:
+    """UTC with microseconds: as text it sorts as time does."""
+    return time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def _time(text: str) -> datetime:
+    return datetime.strptime(text, "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=UTC)
+
+
+def _ask(row: sqlite3.Row) -> Ask:
+    return Ask(
+        id=row["id"],
+        item=row["item"],
+        purpose=Purpose(row["purpose"]),
+        state=AskState(row["state"]),
+        round=row["round"],
+        rank=row["rank"],
+        utility=row["utility"],
+        why=json.loads(row["why"]),
+        probability=row["probability"],
+        strategy=row["strategy"],
+        wanted=row["wanted"],
+        batch=row["batch"],
+        position=row["position"],
+    )
+
+
+def _annotation(row: sqlite3.Row) -> Annotation:
+    return Annotation(
+        source=row["source"],
+        id=row["id"],
+        updated_at=_time(row["updated_at"]),
+        kind=AnswerKind(row["kind"]),
+        raw=row["raw"],
+        person=row["person"],
+        ask=row["ask"],
+        item=row["item"],
+        created_at=_time(row["created_at"]) if row["created_at"] else None,
+        lead_time_s=row["lead_time_s"],
+        position=row["position"],
+    )
+
+
+def _round(row: sqlite3.Row) -> Round:
+    return Round(
+        number=row["number"],
+        state=RoundState(row["state"]),
+        annotation_position=row["annotation_position"],
+        ask_position=row["ask_position"],
+        setting=row["setting"],
+        seed=row["seed"],
+        final=bool(row["final"]),
+        entitled=bool(row["entitled"]),
+        opened_at=_time(row["opened_at"]),
+        ranked_at=_time(row["ranked_at"]) if row["ranked_at"] else None,
+        record=json.loads(row["record"]),
+    )
