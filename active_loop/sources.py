@@ -22,6 +22,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from importlib import import_module
 from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -150,7 +151,7 @@ class TableSource:
             known = ", ".join(self._file.columns)
             raise ConfigError(f"data.show names no column to show; {data.path} has: {known}.")
         _refuse_leak(data, self._use + self._show)
-        _require({"data.show": self._show, "data.use": self._use} | _special(data), self._file)
+        _require(self._file, data, show=self._show, use=self._use)
 
     @property
     def n_rows(self) -> int:
@@ -190,7 +191,7 @@ class TableSource:
 
     @cached_property
     def _table(self) -> Any:
-        wanted = [*self._show, *self._use, *(c for (c,) in _special(self._data).values())]
+        wanted = [*self._show, *self._use, *_special(self._data).values()]
         table = self._file.read(list(dict.fromkeys(wanted)))
         if not table.num_rows:
             raise DataError(f"{self.name} has no rows: there is nothing to label in it.")
@@ -228,9 +229,9 @@ class ImageSource:
         self._column = (data.show or ("image",))[0]
         if self._file:
             _refuse_leak(data, (self._column,))
-            _require({"data.show": (self._column,)} | _special(data), self._file)
+            _require(self._file, data, show=(self._column,))
         elif _special(data):
-            key, (column,) = next(iter(_special(data).items()))
+            key, column = next(iter(_special(data).items()))
             raise ConfigError(
                 f'{key} is "{column}", but {data.path} is a folder of images, without columns; '
                 "give a CSV that names the files instead."
@@ -281,7 +282,7 @@ class ImageSource:
     def _table(self) -> Any:
         if not self._file:
             return None
-        return self._file.read(list(dict.fromkeys([self._column, *(c for (c,) in _special(self._data).values())])))
+        return self._file.read(list(dict.fromkeys([self._column, *_special(self._data).values()])))
 
     @cached_property
     def _names(self) -> list[str]:
@@ -348,8 +349,9 @@ def open_embeddings(path: Path, n_rows: int, name: str) -> NDArray[Any]:
     import numpy as np
 
     try:
-        with path.open("rb") as file:  # np.load would take a zip or a pickle for what it is not
-            np.lib.format.read_magic(file)
+        with path.open("rb") as file:
+            if file.read(6) != b"\x93NUMPY":  # np.load opens zip archives too
+                raise ValueError("it is no .npy file")
         array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as problem:
         raise DataError(f"cannot read the embeddings {path}: {_one_line(problem)}.") from problem
@@ -492,16 +494,17 @@ def _image_names(folder: Path) -> list[str]:
 # Settings against the file
 
 
-def _special(data: DataSettings) -> dict[str, tuple[str]]:
+def _special(data: DataSettings) -> dict[str, str]:
+    """Key → column, of those columns that are neither shown nor learned from."""
     named = {"data.id": data.id, "data.group": data.group, "data.answer": data.answer}
-    return {key: (column,) for key, column in named.items() if column}
+    return {key: column for key, column in named.items() if column}
 
 
-def _require(wanted: Mapping[str, Sequence[str]], file: _File) -> None:
-    for key, columns in wanted.items():
-        for column in columns:
-            if file.columns.count(column) != 1:
-                raise DataError(_wrong_column(key, column, file))
+def _require(file: _File, data: DataSettings, **columns: Sequence[str]) -> None:
+    wanted = [(f"data.{key}", column) for key, some in columns.items() for column in some]
+    for key, column in [*wanted, *_special(data).items()]:
+        if file.columns.count(column) != 1:
+            raise DataError(_wrong_column(key, column, file))
 
 
 def _wrong_column(key: str, column: str, file: _File) -> str:
@@ -577,8 +580,8 @@ def _survey_csv(path: Path, name: str) -> _File:
 def _read_csv(path: Path, name: str, encoding: str, delimiter: str, columns: tuple[str, ...], wanted: list[str]) -> Any:
     """Every cell as the text that stands in the file: what a row says must not depend on the other rows."""
     import pyarrow as pa
-    from pyarrow import csv as arrow_csv
 
+    arrow_csv: Any = import_module("pyarrow.csv")
     try:
         return arrow_csv.read_csv(
             path,
@@ -633,8 +636,8 @@ def _delimiter(lines: Sequence[str]) -> str:
 
 def _survey_parquet(path: Path, name: str) -> _File:
     import pyarrow as pa
-    from pyarrow import parquet
 
+    parquet: Any = import_module("pyarrow.parquet")
     try:
         columns = tuple(parquet.read_schema(path).names)
     except pa.ArrowException as problem:
@@ -738,7 +741,7 @@ class Inspection:
     notices: tuple[str, ...]
 
 
-_ANSWER_WORDS: Final = ("label", "class", "answer", "target", "sentiment", "category", "digit", "diagnosis", "y", "tag")
+_ANSWER_WORDS: Final = ("label", "class", "answer", "target", "sentiment", "category", "digit", "diagnosis")
 _MANY: Final = 50  # more different values than this are no list of classes
 
 
@@ -761,7 +764,7 @@ def _inspected(
     path: Path, kind: str, file: _File | None, columns: tuple[Column, ...], show: tuple[str, ...]
 ) -> Inspection:
     answers = _answer_columns([column for column in columns if kind == "table" or column.name not in show])
-    best = {column.name for column in answers[:1]}
+    best = {column.name for column in answers[:1] if _sounds_like_an_answer(column)}
     show = tuple(name for name in show if name not in best) or show
     data = DataSettings(path=path.name, kind=kind, show=show if file else ())
     source = open_source(data, path.parent)
@@ -804,7 +807,11 @@ def _answer_columns(columns: Sequence[Column]) -> tuple[Column, ...]:
     ]
 
     def rank(column: Column) -> tuple[bool, bool, int]:
-        words = re.split(r"[^a-z]+", column.name.lower())
-        return not any(word in _ANSWER_WORDS for word in words), column.n_missing == 0, column.n_distinct
+        return not _sounds_like_an_answer(column), column.n_missing == 0, column.n_distinct
 
     return tuple(sorted(likely, key=rank))
+
+
+def _sounds_like_an_answer(column: Column) -> bool:
+    name = column.name.lower()
+    return name == "y" or any(word in _ANSWER_WORDS for word in re.split(r"[^a-z]+", name))
