@@ -6,8 +6,10 @@ made. Reading and writing the file is `config`'s work; here is no I/O.
 
 from __future__ import annotations
 
+import json
 import math
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from .domain import Verdict
@@ -195,3 +197,44 @@ def check(settings: Settings) -> None:
         )
     if query.retrain_every < 1:
         raise ConfigError(f"query.retrain_every is {query.retrain_every}: give at least 1.")
+
+
+def to_json(settings: Settings) -> str:
+    """The settings as JSON text, keys sorted: equal settings have equal texts."""
+    return json.dumps(asdict(settings), ensure_ascii=False, sort_keys=True)
+
+
+def from_json(text: str) -> Settings:
+    """The settings that `to_json` wrote.
+
+    >>> from_json(to_json(Settings(name="digits"))) == Settings(name="digits")
+    True
+    """
+    return _build(Settings, json.loads(text))
+
+
+def _build(kind: Any, values: Mapping[str, Any]) -> Any:
+    made = {}
+    for part in fields(kind):
+        value = values[part.name]
+        if isinstance(value, dict):
+            value = _build(part.default_factory, value)
+        made[part.name] = tuple(value) if isinstance(value, list) else value
+    return kind(**made)
+
+
+def differences(old: Settings, new: Settings) -> list[str]:
+    """Dotted names of the keys whose values differ.
+
+    >>> differences(Settings(), Settings(budget=BudgetSettings(answers=500)))
+    ['budget.answers']
+    """
+    before, after = _flat(asdict(old)), _flat(asdict(new))
+    return [key for key in after if before[key] != after[key]]
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        flat.update(_flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value})
+    return flat

@@ -7,7 +7,8 @@ is left to ask. The same in a simulation, in production and after a restart.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from .domain import Decision, History, Progress, Verdict
 from .evaluate import Claim
@@ -72,6 +73,16 @@ def decide(history: History) -> Decision:
     if history.over and not history.look_is_due:
         return Decision(True, history.over, last)
     return Decision(False, "", last)
+
+
+def in_force(stop: Mapping[str, Any], stop_on: Verdict, budget: int) -> Decision | None:
+    """The recorded stop as a decision; None if it came from a budget that has been raised since.
+
+    `stop` holds the `reason`, the `verdict` and the `budget` of that moment.
+    """
+    decision = Decision(True, stop["reason"], Verdict(stop["verdict"]))
+    raised = decision.reason == "budget" and budget > stop["budget"] and not at_least(decision.verdict, stop_on)
+    return None if raised else decision
 
 
 def at_least(verdict: Verdict, wanted: Verdict) -> bool:

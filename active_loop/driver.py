@@ -1,0 +1,80 @@
+"""Whoever calls `step()` again and again: waits, is woken, and goes on when the world is back.
+
+The loop knows what to do next; this knows only when to ask it. A labelling place that cannot be reached is
+waited for with growing pauses; every other error ends the run, with nothing lost.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from .domain import Progressed, StepResult, Stopped, WaitingForTraining
+from .errors import LabelingError, TokenError
+from .loop import Loop
+
+_LONGEST_PAUSE_S = 60.0
+_SHORTEST_PAUSE_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Unreachable:
+    """The labelling place does not answer; the next try is in `pause_s` seconds."""
+
+    error: LabelingError
+    pause_s: float
+
+
+Report = Callable[[StepResult | Unreachable], None]
+
+
+class Driver:
+    """Runs one loop until it has stopped or is told to pause.
+
+    `wake()` (from any thread: a webhook, a finished fit) makes it look at once; without it looks every `poll_s`
+    seconds. Between two looks at least `calm_s` seconds pass, so that a hundred answers in a second are one look.
+    """
+
+    def __init__(self, loop: Loop, *, poll_s: float = 5.0, calm_s: float = 0.0) -> None:
+        self._loop = loop
+        self._poll_s = poll_s
+        self._calm_s = calm_s
+        self._wake = threading.Event()
+        self._pause = threading.Event()
+
+    def wake(self) -> None:
+        """Look now."""
+        self._wake.set()
+
+    def pause(self) -> None:
+        """Return from `run` after the step under way."""
+        self._pause.set()
+        self._wake.set()
+
+    def run(self, report: Report = lambda result: None) -> Stopped | None:
+        """Step until the loop has stopped (returned), or until `pause` (None). `report` hears of every step."""
+        pause_s = _SHORTEST_PAUSE_S
+        while not self._pause.is_set():
+            self._wake.clear()
+            try:
+                result = self._loop.step()
+            except TokenError:
+                raise
+            except LabelingError as error:
+                report(Unreachable(error, pause_s))
+                self._pause.wait(pause_s)
+                pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+                continue
+            pause_s = _SHORTEST_PAUSE_S
+            report(result)
+            if isinstance(result, Stopped):
+                return result
+            if not isinstance(result, Progressed):
+                self._rest(result)
+        return None
+
+    def _rest(self, result: StepResult) -> None:
+        self._pause.wait(self._calm_s)
+        remaining = self._poll_s if not isinstance(result, WaitingForTraining) else min(self._poll_s, 1.0)
+        self._wake.wait(max(0.0, remaining - self._calm_s))

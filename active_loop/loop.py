@@ -1,0 +1,694 @@
+"""The service layer: the one place that knows the order of a round.
+
+`step()` is the only way forward. Each call makes at most one durable effect and can be repeated at any time, by
+whoever: `run`, the server's worker, a simulation, and the first call after a crash are the same. What to do next
+is read from the store alone; nothing that matters is remembered between two calls.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .answers import reader
+from .domain import (
+    COLD_START,
+    Annotation,
+    AnswerKind,
+    Ask,
+    AskState,
+    Decision,
+    History,
+    Item,
+    Look,
+    LookItem,
+    Merged,
+    Outcome,
+    Progress,
+    Progressed,
+    Purpose,
+    Round,
+    RoundState,
+    Score,
+    Split,
+    StepResult,
+    Stopped,
+    WaitingForPeople,
+    WaitingForTraining,
+)
+from .errors import ConfigError, DataError
+from .evaluate import METRICS, WRONG
+from .labeling import LabelingBackend, Publication
+from .merge import merge
+from .reserve import Prefix, Spending, TestState, draw, prefix, states
+from .runner import Runner
+from .scoring import EncodeJob, RoundJob, RoundResult
+from .settings import LookPlan, Settings, check, differences, from_json, to_json
+from .sources import Record, Source, check_unchanged
+from .stopping import decide, earlier_round, gate, in_force, verdict
+from .store import Store
+from .tasks import Task, make_task
+
+if TYPE_CHECKING:
+    from .features import FeatureFile
+
+_SAMPLE = 10_000
+"""Pool items on which rounds are compared."""
+
+_FIXED = ("seed", "data", "query.n0", "query.retrain_every")
+"""What the items, their order and the numbering of rounds rest on: never changed once items are there."""
+
+_CLAIMED = ("task.kind", "task.classes", "target", "features", "model", "query.strategy", "query.cold_start")
+"""What the claim is about: not changed once a score was shown."""
+
+
+class Loop:
+    """One loop: its store, its source of items, the place where people label, and the runner of fits.
+
+    `cache` is a folder for what can be computed again. Nothing is written before the first `step`; the settings
+    are checked against what the store knows at once (`ConfigError`).
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        store: Store,
+        source: Source,
+        backend: LabelingBackend,
+        runner: Runner,
+        *,
+        folder: Path,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        uid: str = "",
+    ) -> None:
+        check(settings)
+        self.settings = settings
+        self.store = store
+        self.source = source
+        self.backend = backend
+        self.runner = runner
+        self.folder = folder
+        self._now = now
+        self._uid = uid
+        self._features: FeatureFile | None = None
+        self._republished = False
+        self._merged_at: tuple[int, dict[int, Merged]] = (-1, {})
+        self._refuse_changes()
+
+    # the only way forward
+
+    def step(self) -> StepResult:
+        """Make at most one durable effect and say what it was, or what the loop waits for.
+
+        Raises `LabelingError` when the place where people label cannot be reached (nothing is lost: call again
+        later), `TrainingError` when no model can be fitted, `DataError` when the items changed under the loop.
+        """
+        for effect in (self._settle, self._import, self._publish, self._collect):
+            if done := effect():
+                return done
+        if stopped := self._stopped():
+            return stopped
+        for effect in (self._train, self._look, self._decide, self._send):
+            if done := effect():
+                return done
+        return self._wait()
+
+    # 1. what was told
+
+    def _settle(self) -> StepResult | None:
+        """Append the settings to the store if they are new."""
+        body, known = to_json(self.settings), self.store.setting()
+        if known and known[1] == body:
+            return None
+        version = self.store.add_setting(body)
+        return Progressed(f"settings version {version}")
+
+    def _refuse_changes(self) -> None:
+        known = self.store.setting()
+        if not known or not self.store.n_items():
+            return
+        changed = differences(from_json(known[1]), self.settings)
+        fixed = [key for key in changed if _within(key, _FIXED)]
+        if fixed:
+            raise ConfigError(
+                f"cannot change {', '.join(fixed)}: the items and their test order rest on it since the import; "
+                "start a new loop folder instead."
+            )
+        claimed = [key for key in changed if _within(key, _CLAIMED)]
+        if claimed and self.store.scores():
+            raise ConfigError(
+                f"cannot change {', '.join(claimed)} now: scores on the test items were shown already, and a claim "
+                "chosen after them would not be honest; put the old value back, or start a new loop folder."
+            )
+
+    # 2. items
+
+    def _import(self) -> StepResult | None:
+        """Read the items once, draw the test order from all of them, keep the answers that came with them."""
+        if self.store.n_items():
+            return None
+        records = self.source.records()
+        settings = self.settings
+        plan, ranks = draw(len(records), settings.budget.answers, settings.seed, [r.group for r in records])
+        items = [_item(position, record, self.source.name, ranks) for position, record in enumerate(records)]
+        answers = self._imported_answers(records)
+        facts = {
+            "source": self.source.name,
+            "items": len(items),
+            "duplicates": self.source.n_duplicates,
+            "answers": len(answers),
+            "budget": plan.budget,
+            "m0": plan.m0,
+            "reserved": plan.reserved,
+            "uid": self._uid or secrets.token_hex(16),
+        }
+        self.store.import_items(items, answers, facts)
+        return Progressed(f"{len(items)} items imported, {plan.reserved} of them reserved for testing")
+
+    def add_items(self) -> int:
+        """Import what the source holds and the store does not; returns how many items were added.
+
+        They join the pool, and the same share of them is set aside and never trained on; the claim stays about
+        the first import, and answers that came with later rows are not used.
+        """
+        known = {item.id for item in self.store.items()}
+        records = [record for record in self.source.records() if record.id not in known]
+        if not records:
+            return 0
+        rng = np.random.default_rng([self.settings.seed, 3, len(known)])
+        share = self.plan.reserved / self._facts["items"]
+        aside = rng.permutation(len(records))[: int(share * len(records))]
+        first = sum(item.split == Split.TEST for item in self.store.items())
+        ranks = {len(known) + int(index): first + number for number, index in enumerate(aside)}
+        items = [
+            _item(position, record, self.source.name, ranks) for position, record in enumerate(records, len(known))
+        ]
+        facts = {**self._facts, "added": len(items), "set_aside": len(ranks)}
+        self.store.import_items(items, [], facts)
+        self.forget()
+        return len(items)
+
+    def _imported_answers(self, records: Sequence[Record]) -> list[Annotation]:
+        unknown = sorted({r.answer for r in records if r.answer and not self.task.read(r.answer).label})
+        if unknown:
+            raise DataError(
+                f'cannot use the answers in column "{self.settings.data.answer}": {_listed(unknown)} '
+                f"{'is' if len(unknown) == 1 else 'are'} not among the classes {', '.join(self.task.classes)}; "
+                "add them to task.classes or correct the file."
+            )
+        at = self._now()
+        return [
+            Annotation(
+                "import", record.id, at, AnswerKind.SUBMITTED, json.dumps(record.answer), "import", item=position
+            )
+            for position, record in enumerate(records)
+            if record.answer
+        ]
+
+    # 3. publishing
+
+    def _publish(self) -> StepResult | None:
+        """Publish the batch that is under way; in the first step of a process, also what should be there already."""
+        if not self._republished:
+            open_asks = [ask for ask in self.store.unanswered() if ask.state == AskState.OPEN]
+            if open_asks:
+                self.backend.publish(self._publications(open_asks))
+            self._republished = True
+        batch = self.store.sending_batch()
+        if batch is None:
+            return None
+        self.backend.publish(self._publications(batch.asks))
+        self.store.mark_open(batch.id)
+        return Progressed(f"{len(batch.asks)} asked")
+
+    def _publications(self, asks: Sequence[Ask]) -> list[Publication]:
+        rows = [self.items[ask.item].row for ask in asks]
+        return [Publication(ask, shown) for ask, shown in zip(asks, self.source.shown(rows), strict=True)]
+
+    # 4. collecting
+
+    def _collect(self) -> StepResult | None:
+        new = self.store.new_among(list(self.backend.collect()))
+        if not new:
+            return None
+        n = self.store.append(new)
+        return Progressed(f"{n} answers")
+
+    # 5. rounds
+
+    def _train(self) -> StepResult | None:
+        """Bring the opened round one step further, or open the next one when its answers are there."""
+        rounds = self.store.rounds()
+        if rounds and rounds[-1].state == RoundState.OPENED:
+            return self._advance(rounds[-1])
+        next_round = self._next_round(rounds)
+        if next_round is None:
+            return None
+        self.store.open_round(next_round)
+        return Progressed(f"round {next_round.number} opened")
+
+    def _next_round(self, rounds: Sequence[Round]) -> Round | None:
+        """The round that the answers so far call for; the final one when budget or pool has ended."""
+        position = self.store.annotation_position()
+        if not rounds:
+            return self._round(COLD_START, position)
+        number, answered = rounds[-1].number + 1, self.store.answered_positions(Purpose.POOL)
+        needed = self._first_round_at + number * self.settings.query.retrain_every
+        if len(answered) >= needed:
+            prefix_end = answered[needed - 1] if needed else self._imported_position
+            return self._round(number, prefix_end)
+        if not self._ending() or self._trained_on_everything(rounds[-1], answered):
+            return None
+        return replace(self._round(number, position), final=True, entitled=self._entitled())
+
+    def _round(self, number: int, annotation_position: int) -> Round:
+        setting = self.store.setting()
+        return Round(
+            number=number,
+            state=RoundState.OPENED,
+            annotation_position=annotation_position,
+            ask_position=self.store.ask_position(),
+            setting=setting[0] if setting else 1,
+            seed=self.settings.seed,
+        )
+
+    def _trained_on_everything(self, last: Round, answered: Sequence[int]) -> bool:
+        return last.final and (not answered or answered[-1] <= last.annotation_position)
+
+    def _advance(self, round_: Round) -> StepResult | None:
+        """Encode the features, then fit and rank; commit when the result is there."""
+        if not self.runner.busy:
+            self.runner.submit(self._job(round_) if self._features else self._encode_job())
+        result = self.runner.poll()
+        if result is None:
+            return None
+        if not isinstance(result, RoundResult):
+            self._features = result
+            return Progressed("features encoded")
+        if result.number != round_.number:
+            return None
+        return self._rank(round_, result)
+
+    def _encode_job(self) -> EncodeJob:
+        rows = tuple(item.row for item in self.items)
+        check_unchanged(self.source, rows, [item.id for item in self.items])
+        first = self._facts["items"]
+        fitted = np.array([item.split == Split.POOL and item.position < first for item in self.items])
+        settings = self.settings
+        return EncodeJob(settings.data, settings.features, self.folder, self.cache, rows, fitted)
+
+    def _job(self, round_: Round, *, rank: bool = True) -> RoundJob:
+        """All that the round may see: a function of what was committed when it was opened."""
+        if self._features is None:
+            raise RuntimeError("features come first")
+        settings = self._settings_of(round_)
+        merged = self._merge(round_.annotation_position)
+        pool = {item: m.label for item, m in merged.items() if m.label and self.items[item].split == Split.POOL}
+        labelled = np.array(sorted(pool), dtype=np.int64)
+        asked = self.store.asked_items(round_.ask_position)
+        taken = asked | set(pool)
+        candidates = np.array([p for p in self._pool.tolist() if p not in taken], dtype=np.int64)
+        pending = sorted(item for item in asked if self.items[item].split == Split.POOL and item not in merged)
+        cold = round_.number == COLD_START
+        n = self._first_round_at if cold else settings.query.queue_high + settings.query.retrain_every
+        return RoundJob(
+            number=round_.number,
+            features=self._features,
+            labelled=labelled,
+            codes=np.asarray(make_task(settings.task).encode([pool[int(item)] for item in labelled]), dtype=np.int64),
+            candidates=candidates,
+            ids=self._ids[candidates],
+            pending=np.array(pending, dtype=np.int64),
+            sample=self._sample,
+            test=np.array(self.test_order, dtype=np.int64),
+            classes=settings.task.classes,
+            model=settings.model,
+            strategy=settings.query.cold_start if cold else settings.query.strategy,
+            n=n if rank else 0,
+            seed=round_.seed,
+        )
+
+    def _rank(self, round_: Round, result: RoundResult) -> StepResult:
+        """Commit what the round found: its ranking, agreement and score."""
+        self._keep(result)
+        strategy = self._job_strategy(round_)
+        asks = [
+            Ask(
+                id=self._ask_id(round_.number, rank, int(item)),
+                item=int(item),
+                purpose=Purpose.POOL,
+                state=AskState.RANKED,
+                round=round_.number,
+                rank=rank,
+                utility=float(utility),
+                why=why,
+                probability=len(result.chosen) / result.record["n_candidates"] if strategy == "random" else None,
+                strategy=strategy,
+            )
+            for rank, (item, utility, why) in enumerate(zip(result.chosen, result.utilities, result.why, strict=True))
+        ]
+        record = {**result.record, "agreement": self._agreement(result)}
+        self.store.rank_round(round_.number, asks, record, self._score(round_, result))
+        return Progressed(f"round {round_.number} ranked" if round_.number >= 0 else "first items chosen")
+
+    def _job_strategy(self, round_: Round) -> str:
+        query = self._settings_of(round_).query
+        return query.cold_start if round_.number == COLD_START else query.strategy
+
+    def _agreement(self, result: RoundResult) -> float | None:
+        """Share of equal predictions with the latest round that had clearly fewer labels."""
+        if result.number == COLD_START:
+            return None
+        earlier = [r for r in self._scored_rounds() if r.number < result.number]
+        index = earlier_round([*(r.record["n_labels"] for r in earlier), result.record["n_labels"]])
+        if index is None:
+            return None
+        return float(np.mean(self._predictions(earlier[index])[1] == result.sample_codes))
+
+    def _score(self, round_: Round, result: RoundResult) -> list[Score]:
+        """A reading on the test answers that the round's prefix holds; none before there are any."""
+        if round_.number == COLD_START:
+            return []
+        settings = self._settings_of(round_)
+        merged = self._merge(round_.annotation_position)
+        place = {item: index for index, item in enumerate(self.test_order)}
+        known = [item for item in self.test_order if item in merged and _counts(merged[item])]
+        if not known:
+            return []
+        truth = self._truth([merged[item] for item in known])
+        predicted = result.test_codes[[place[item] for item in known]]
+        metric = METRICS[settings.target.metric]
+        rng = np.random.default_rng([round_.seed, 4, round_.number])
+        reading = metric.read(truth, predicted, len(settings.task.classes), rng)
+        return [Score(round_.number, settings.target.metric, reading.value, reading.low, reading.high, reading.n)]
+
+    def _truth(self, merged: Sequence[Merged]) -> NDArray[np.int64]:
+        """Class codes of test labels; disputed ones count as wrong."""
+        return np.array([self.task.encode([m.label])[0] if m.label else WRONG for m in merged], dtype=np.int64)
+
+    # 6. looks
+
+    def _look(self) -> StepResult | None:
+        """Test the claim if a look is due and its test items are resolved."""
+        if not gate(self.progress()):
+            return None
+        spending, found = self._spending(), self._test_prefix()
+        if found.outstanding or (found.fresh and spending.test_left) or not found.judged:
+            return None
+        newest, number = self._scored_rounds()[-1], spending.look
+        merged, target, alpha = self.merged(), self.settings.target, self.settings.target.alpha
+        judged = [merged.get(item) for item in found.judged]
+        truth = np.array([self._truth([m])[0] if m and _counts(m) else WRONG for m in judged], dtype=np.int64)
+        place = {item: index for index, item in enumerate(self.test_order)}
+        predicted = self._predictions(newest)[0][[place[item] for item in found.judged]]
+        metric, level = METRICS[target.metric], alpha / 2**number
+        rng = np.random.default_rng([self.settings.seed, 5, number])
+        claim = metric.claim(truth, predicted, len(self.task.classes), target.value, level, rng)
+        look = Look(
+            number=number,
+            round=newest.number,
+            first=0,
+            m=self.plan.m(number),
+            n=claim.n,
+            level=level,
+            target=target.value,
+            metric=target.metric,
+            value=claim.value,
+            correct=claim.correct,
+            bound=claim.bound,
+            posterior=claim.posterior,
+            verdict=verdict(claim, target.value, metric.certifiable and not self.settings.data.group),
+        )
+        names = self.task.decode(predicted)
+        items = [
+            LookItem(number, item, m.annotation if m and _counts(m) else None, m.label if m else None, name)
+            for item, m, name in zip(found.judged, judged, names, strict=True)
+        ]
+        self.store.add_look(look, items)
+        return Progressed(f"look {number}: {look.verdict}")
+
+    # 7. the decision
+
+    def _decide(self) -> StepResult | None:
+        decision = decide(self._history())
+        if not decision.stop:
+            return None
+        self.store.add_event(
+            "stopped",
+            {"reason": decision.reason, "verdict": decision.verdict, "budget": self.settings.budget.answers},
+        )
+        return Progressed("stopped")
+
+    def _history(self) -> History:
+        progress = tuple(self.progress())
+        last = self.store.rounds()[-1:]
+        finished = bool(last) and self._trained_on_everything(last[0], self.store.answered_positions(Purpose.POOL))
+        return History(
+            progress=progress,
+            scores=tuple(self.store.scores()),
+            looks=tuple(self.store.looks()),
+            stop_on=self.settings.stop_on,
+            look_is_due=gate(progress),
+            over=self._ending() if finished and last[0].state == RoundState.RANKED else "",
+        )
+
+    def decision(self) -> Decision | None:
+        """The decision that ended the loop; None while it goes on, and again after the budget was raised."""
+        stops = self.store.events("stopped")
+        return in_force(stops[-1].body, self.settings.stop_on, self.settings.budget.answers) if stops else None
+
+    def _stopped(self) -> StepResult | None:
+        decision = self.decision()
+        if decision is None:
+            return None
+        left = [ask for ask in self.store.unanswered() if ask.state == AskState.OPEN]
+        if left:
+            self.backend.retire(left)
+            self.store.retire(left)
+            return Progressed(f"{len(left)} open asks withdrawn")
+        return Stopped(decision)
+
+    # 8. asking
+
+    def _send(self) -> StepResult | None:
+        """Top the queue up, from the ranking and from the test order."""
+        query, queue = self.settings.query, len(self.store.unanswered())
+        if queue >= max(query.queue_low, 1):
+            return None
+        spending, found = self._spending(), self._test_prefix()
+        ranked = self.store.ranked_asks(query.queue_high)
+        n_pool, n_test = spending.batch(query.queue_high - queue, len(ranked), len(found.fresh))
+        if n_pool + n_test == 0:
+            return None
+        number = self.store.n_batches() + 1
+        pool, test = ranked[:n_pool], [self._test_ask(item) for item in found.fresh[:n_test]]
+        ids = [ask.id for ask in (*pool, *test)]
+        order = np.random.default_rng([self.settings.seed, 2, number]).permutation(len(ids))
+        self.store.create_batch(pool, test, [ids[index] for index in order])
+        return Progressed(f"batch {number} of {len(ids)} asks")
+
+    def _test_ask(self, item: int) -> Ask:
+        return Ask(
+            id=self._ask_id("test", 0, item),
+            item=item,
+            purpose=Purpose.TEST,
+            state=AskState.SENDING,
+            probability=self.plan.reserved / self._facts["items"],
+        )
+
+    def _ask_id(self, *parts: object) -> str:
+        """Opaque: a keyed hash that says nothing to whoever sees it, and the same again after a crash."""
+        key = bytes.fromhex(self._facts["uid"])
+        return hashlib.blake2b(":".join(map(str, parts)).encode(), key=key, digest_size=12).hexdigest()
+
+    def _wait(self) -> StepResult:
+        rounds = self.store.rounds()
+        n_open = len(self.store.unanswered())
+        if not n_open and rounds and rounds[-1].state == RoundState.OPENED:
+            return WaitingForTraining(rounds[-1].number)
+        return WaitingForPeople(max(n_open, self._test_prefix().outstanding))
+
+    # what the steps read
+
+    @property
+    def cache(self) -> Path:
+        """Folder of all that can be computed again."""
+        return self.folder / "cache"
+
+    @cached_property
+    def _facts(self) -> Mapping[str, Any]:
+        """The facts of the first import, which never change: plan of the looks, number of items, key of the ask ids."""
+        return self.store.events("imported")[0].body
+
+    @cached_property
+    def plan(self) -> LookPlan:
+        return LookPlan(self._facts["budget"], self._facts["m0"], self._facts["reserved"])
+
+    @cached_property
+    def items(self) -> list[Item]:
+        return self.store.items()
+
+    @cached_property
+    def _ids(self) -> NDArray[np.uint64]:
+        return np.array([item.id64 for item in self.items], dtype=np.uint64)
+
+    @cached_property
+    def _pool(self) -> NDArray[np.int64]:
+        return np.array([item.position for item in self.items if item.split == Split.POOL], dtype=np.int64)
+
+    @cached_property
+    def test_order(self) -> list[int]:
+        """Positions of the reserved items of the first import, in the order in which they are asked."""
+        reserved = [item for item in self.items if item.test_rank is not None]
+        return [item.position for item in sorted(reserved, key=_rank_of)][: self.plan.reserved]
+
+    @cached_property
+    def _sample(self) -> NDArray[np.int64]:
+        """The pool items on which rounds are compared: drawn once from the first import."""
+        first = self._pool[self._pool < self._facts["items"]]
+        rng = np.random.default_rng([self.settings.seed, 1])
+        return np.sort(rng.choice(first, size=min(_SAMPLE, len(first)), replace=False))
+
+    @cached_property
+    def task(self) -> Task:
+        return make_task(self.settings.task)
+
+    def forget(self) -> None:
+        """Drop what was kept in memory of the items: they have changed."""
+        for name in ("items", "_ids", "_pool", "test_order", "_sample"):
+            self.__dict__.pop(name, None)
+        self._features = None
+
+    @cached_property
+    def _imported_position(self) -> int:
+        return int(self._facts["answers"])
+
+    @cached_property
+    def _first_round_at(self) -> int:
+        """Answered pool asks that open round 0: n0 less the pool labels that came with the items."""
+        imported = self.store.annotations(self._imported_position)
+        known = sum(self.items[a.item].split == Split.POOL for a in imported if a.item is not None)
+        first = self.store.setting(1)
+        n0 = (from_json(first[1]) if first else self.settings).n0
+        return max(0, n0 - known)
+
+    def _settings_of(self, round_: Round) -> Settings:
+        found = self.store.setting(round_.setting)
+        return from_json(found[1]) if found else self.settings
+
+    def merged(self) -> dict[int, Merged]:
+        """All that was said about each item so far."""
+        return self._merge(self.store.annotation_position())
+
+    def _merge(self, upto: int) -> dict[int, Merged]:
+        if self._merged_at[0] != upto:
+            self._merged_at = (upto, merge(self.store.annotations(upto), reader(self.task)))
+        return self._merged_at[1]
+
+    def progress(self) -> list[Progress]:
+        """What the gate sees: one entry per ranked round."""
+        looked = {look.round for look in self.store.looks()}
+        return [
+            Progress(r.number, r.record["n_labels"], r.record["agreement"], r.number in looked, r.final and r.entitled)
+            for r in self._scored_rounds()
+        ]
+
+    def _scored_rounds(self) -> list[Round]:
+        return [r for r in self.store.rounds() if r.state == RoundState.RANKED and r.number != COLD_START]
+
+    def _spending(self) -> Spending:
+        return Spending(
+            plan=self.plan,
+            budget=self.settings.budget.answers,
+            look=len(self.store.looks()) + 1,
+            pool=self.store.n_sent(Purpose.POOL),
+            test=self.store.n_sent(Purpose.TEST),
+            gate_open=gate(self.progress()),
+        )
+
+    def _test_prefix(self) -> Prefix:
+        merged, late = self.merged(), self._now() - timedelta(days=self.settings.query.test_timeout_days)
+        resolved = {
+            item: TestState.VALID if _counts(m) else TestState.EXCLUDED
+            for item, m in merged.items()
+            if _counts(m) or m.outcome in (Outcome.SKIP, Outcome.UNSURE, Outcome.BROKEN)
+        }
+        asked = {item: at < late for item, at in self.store.sent_at().items()}
+        return prefix(self.test_order, states(resolved, asked), self.plan.m(len(self.store.looks()) + 1))
+
+    def _ending(self) -> str:
+        """Why there is nothing more to learn from: "budget", "pool", or "" while there is."""
+        open_pool = [ask for ask in self.store.unanswered() if ask.purpose == Purpose.POOL]
+        if open_pool:
+            return ""
+        if self._spending().pool_left == 0:
+            return "budget"
+        taken = self.store.asked_items() | {item for item, m in self.merged().items() if m.label}
+        return "" if any(position not in taken for position in self._pool.tolist()) else "pool"
+
+    def _entitled(self) -> bool:
+        """Whether the end may open the gate: not when the budget was changed after scores were shown."""
+        scores = self.store.scores()
+        if not scores or self._ending() == "pool":
+            return True
+        first = next(r for r in self.store.rounds() if r.number == scores[0].round)
+        return self._settings_of(first).budget.answers == self.settings.budget.answers
+
+    # predictions of earlier rounds: kept in the cache, fitted again where the cache was deleted
+
+    def _keep(self, result: RoundResult) -> None:
+        if result.number == COLD_START:
+            return
+        path = self._kept(result.number)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_suffix(".new")
+        with temporary.open("wb") as file:
+            np.savez(file, test=result.test_codes, sample=result.sample_codes)
+        temporary.replace(path)
+
+    def _kept(self, number: int) -> Path:
+        return self.cache / "rounds" / f"{number:05d}.npz"
+
+    def _predictions(self, round_: Round) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Codes that a round's model predicted for the test order and for the sample."""
+        path = self._kept(round_.number)
+        if not path.is_file():
+            if self._features is None:
+                self._features = self._encode_job().run()
+            self._keep(self._job(round_, rank=False).run())
+        with np.load(path, allow_pickle=False) as kept:
+            return kept["test"], kept["sample"]
+
+
+def _item(position: int, record: Record, source: str, ranks: Mapping[int, int]) -> Item:
+    rank = ranks.get(position)
+    split = Split.POOL if rank is None else Split.TEST
+    return Item(position, record.id, split, source, record.row, rank, record.group)
+
+
+def _rank_of(item: Item) -> int:
+    return -1 if item.test_rank is None else item.test_rank
+
+
+def _counts(merged: Merged) -> bool:
+    """Whether a test item's answers count in a look: there is a valid vote (a tie counts as wrong)."""
+    return bool(merged.votes)
+
+
+def _within(key: str, sections: Sequence[str]) -> bool:
+    return any(key == section or key.startswith(section + ".") for section in sections)
+
+
+def _listed(names: Sequence[str], most: int = 5) -> str:
+    shown = ", ".join(f'"{name}"' for name in names[:most])
+    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"

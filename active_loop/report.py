@@ -1,0 +1,283 @@
+"""The record of a run for people: where it stands, and what they take away.
+
+Everything here is read from the store in one snapshot and needs no lock, no model and no labelling place. Until
+the loop has stopped, nothing here tells anybody about a single test item: totals only.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from .answers import reader
+from .domain import COLD_START, Annotation, Ask, Look, Merged, Purpose, Score, Split, Verdict
+from .evaluate import METRICS, more_to_certify
+from .merge import merge
+from .settings import Settings, from_json
+from .sources import Source
+from .stopping import in_force
+from .store import Store
+from .tasks import make_task
+
+
+@dataclass(frozen=True, slots=True)
+class CurvePoint:
+    """One round of the learning curve; `value`, `low`, `high` are None before there are test answers."""
+
+    round: int
+    n_labels: int
+    answers: int
+    value: float | None
+    low: float | None
+    high: float | None
+    n_test: int
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """Where a loop stands, in totals.
+
+    `answers` = `pool_answers` + `test_answers` of `budget`; `doing` is one phrase of what happens next;
+    `verdict` is that of the last look; `stopped` says why the loop ended ("" while it goes on).
+    """
+
+    name: str
+    metric: str
+    target: float
+    stop_on: Verdict
+    budget: int
+    n_items: int
+    n_reserved: int
+    round: int | None
+    n_labels: int
+    pool_answers: int
+    test_answers: int
+    open_asks: int
+    oldest_open_at: datetime | None
+    outcomes: Mapping[str, int]
+    disputed: int
+    people: Mapping[str, int]
+    lead_time_s: float
+    curve: tuple[CurvePoint, ...]
+    looks: tuple[Look, ...]
+    verdict: Verdict
+    more_to_certify: int | None
+    stopped: str
+    doing: str
+
+    @property
+    def answers(self) -> int:
+        return self.pool_answers + self.test_answers
+
+    @property
+    def score(self) -> CurvePoint | None:
+        """The newest reading."""
+        scored = [point for point in self.curve if point.value is not None]
+        return scored[-1] if scored else None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return {**asdict(self), "answers": self.answers}
+
+
+def status(store: Store) -> Status:
+    """Where the loop stands now. Raises nothing for a loop that has just begun: then most of it is zero."""
+    with store.snapshot():
+        return _status(store)
+
+
+def _status(store: Store) -> Status:
+    settings = current_settings(store)
+    imported = store.events("imported")
+    facts = imported[0].body if imported else {}
+    items = {item.position: item for item in store.items()}
+    annotations = store.annotations()
+    merged = merge(annotations, reader(make_task(settings.task)))
+    rounds = [r for r in store.rounds() if r.number != COLD_START]
+    ranked = [r for r in rounds if r.ranked_at]
+    asks, unanswered, looks = store.asks(), store.unanswered(), tuple(store.looks())
+    answered = {a.ask for a in annotations}
+    sent_at = store.sent_at()
+    stops = store.events("stopped")
+    stop = in_force(stops[-1].body, settings.stop_on, settings.budget.answers) if stops else None
+    stopped = stop.reason if stop else ""
+    curve = tuple(_curve(ranked, store.scores(), annotations, asks))
+    return Status(
+        name=settings.name,
+        metric=settings.target.metric,
+        target=settings.target.value,
+        stop_on=settings.stop_on,
+        budget=settings.budget.answers,
+        n_items=len(items),
+        n_reserved=facts.get("reserved", 0),
+        round=ranked[-1].number if ranked else None,
+        n_labels=ranked[-1].record["n_labels"] if ranked else 0,
+        pool_answers=sum(ask.purpose == Purpose.POOL and ask.id in answered for ask in asks),
+        test_answers=sum(ask.purpose == Purpose.TEST and ask.id in answered for ask in asks),
+        open_asks=len(unanswered),
+        oldest_open_at=min((sent_at[ask.item] for ask in unanswered), default=None),
+        outcomes=dict(Counter(m.outcome.value for m in merged.values())),
+        disputed=sum(m.disputed for m in merged.values()),
+        people=dict(Counter(person for m in merged.values() for person in m.people)),
+        lead_time_s=sum(a.lead_time_s or 0.0 for a in _newest(annotations)),
+        curve=curve,
+        looks=looks,
+        verdict=looks[-1].verdict if looks else Verdict.NOT_REACHED,
+        more_to_certify=_more(settings, looks, curve),
+        stopped=stopped,
+        doing=_doing(stopped, len(unanswered), bool(rounds) and not rounds[-1].ranked_at, bool(items)),
+    )
+
+
+def current_settings(store: Store) -> Settings:
+    """The newest settings that the store knows; the defaults for a store that knows none."""
+    found = store.setting()
+    return from_json(found[1]) if found else Settings()
+
+
+def _newest(annotations: Iterable[Annotation]) -> list[Annotation]:
+    return list({(a.source, a.id): a for a in annotations}.values())
+
+
+def _curve(
+    ranked: Sequence[Any], scores: Sequence[Score], annotations: Sequence[Annotation], asks: Sequence[Ask]
+) -> Iterable[CurvePoint]:
+    by_round = {score.round: score for score in scores}
+    first_of: dict[str, int] = {}
+    for a in annotations:
+        if a.ask and a.position:
+            first_of.setdefault(a.ask, a.position)
+    positions = sorted(first_of.values())
+    for round_ in ranked:
+        score = by_round.get(round_.number)
+        yield CurvePoint(
+            round=round_.number,
+            n_labels=round_.record["n_labels"],
+            answers=sum(position <= round_.annotation_position for position in positions),
+            value=score.value if score else None,
+            low=score.low if score else None,
+            high=score.high if score else None,
+            n_test=score.n if score else 0,
+        )
+
+
+def _more(settings: Settings, looks: Sequence[Look], curve: Sequence[CurvePoint]) -> int | None:
+    """Test labels that would still be needed to certify the newest reading; None if it cannot be said."""
+    scored = [point for point in curve if point.value is not None]
+    if not scored or not METRICS[settings.target.metric].certifiable or settings.data.group:
+        return None
+    level = settings.target.alpha / 2 ** (len(looks) + 1)
+    return more_to_certify(scored[-1].value or 0.0, scored[-1].n_test, level, settings.target.value)
+
+
+def _doing(stopped: str, n_open: int, training: bool, imported: bool) -> str:
+    if stopped:
+        return "stopped"
+    if not imported:
+        return "not started"
+    if training:
+        return "training"
+    return f"waiting for people ({n_open} open)" if n_open else "choosing what to ask"
+
+
+# what people take away
+
+
+@dataclass(frozen=True, slots=True)
+class ExportRow:
+    """One labelled item, with who said so and how it was chosen."""
+
+    item: str
+    row: str
+    label: str | None
+    outcome: str
+    split: str
+    people: str
+    agreement: float | None
+    chosen_by: str
+    round: int | None
+    utility: float | None
+    probability: float | None
+
+
+def export_rows(store: Store) -> list[ExportRow]:
+    """Every item with an answer, in order of import.
+
+    While the loop goes on, answers to test items are left out: nobody may see them before the last look.
+    """
+    with store.snapshot():
+        settings = current_settings(store)
+        merged = merge(store.annotations(), reader(make_task(settings.task)))
+        asks = {ask.item: ask for ask in store.asks()}
+        open_loop = not store.events("stopped")
+        facts = store.events("imported")[0].body if store.n_items() else {}
+        n_tested = sum(ask.purpose == Purpose.TEST for ask in asks.values())
+        chance = n_tested / facts["items"] if facts else None
+        return [
+            _export_row(item.id, item.row, item.split, merged[item.position], asks.get(item.position), chance)
+            for item in store.items()
+            if item.position in merged and not (open_loop and item.split == Split.TEST)
+        ]
+
+
+def _export_row(
+    item_id: str, row: str, split: Split, merged: Merged, ask: Ask | None, chance: float | None
+) -> ExportRow:
+    random = ask is not None and ask.strategy == "random"
+    return ExportRow(
+        item=item_id,
+        row=row,
+        label=merged.label,
+        outcome=("disputed" if merged.disputed else merged.outcome.value),
+        split=split.value,
+        people=";".join(merged.people),
+        agreement=merged.agreement,
+        chosen_by=ask.strategy if ask else "imported",
+        round=ask.round if ask else None,
+        utility=ask.utility if ask else None,
+        probability=(chance if split == Split.TEST and random else ask.probability) if ask else None,
+    )
+
+
+def write_export(rows: Sequence[ExportRow], path: Path, source: Source | None = None) -> None:
+    """Write labels as CSV, Parquet or Label Studio JSON, by the ending of `path` (.csv, .parquet, .json)."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + ".new")
+    match path.suffix:
+        case ".parquet":
+            import pandas as pd
+
+            pd.DataFrame([asdict(row) for row in rows], columns=list(ExportRow.__slots__)).to_parquet(temporary)
+        case ".json":
+            from .label_studio import export_tasks
+
+            shown = source.shown([row.row for row in rows]) if source else [{} for _ in rows]
+            temporary.write_text(json.dumps(export_tasks(rows, shown), ensure_ascii=False, indent=1), encoding="utf-8")
+        case _:
+            with temporary.open("w", newline="", encoding="utf-8") as file:
+                writer = csv.DictWriter(file, fieldnames=list(ExportRow.__slots__))
+                writer.writeheader()
+                writer.writerows(asdict(row) for row in rows)
+    temporary.replace(path)
+
+
+def sentence(status: Status) -> str:
+    """The state of the loop in one plain sentence."""
+    if status.n_items == 0:
+        return f"{status.name}: not started yet."
+    score = status.score
+    if score is None or score.value is None:
+        return f"{status.name}: {status.answers} of {status.budget} answers, no score yet; {status.doing}."
+    reading = f"{status.metric} {score.value:.3f} [{score.low:.3f} – {score.high:.3f}]"
+    if status.stopped:
+        return f"{status.name}: stopped ({status.stopped}); {reading}, target {status.target}: {status.verdict}."
+    return (
+        f"{status.name}: {reading}, target {status.target}: {status.verdict}; "
+        f"{status.answers} of {status.budget} answers; {status.doing}."
+    )

@@ -1,0 +1,158 @@
+"""The reserved test order, and its share of the budget.
+
+One random permutation at import decides for ever which items test; nothing may train on them, choose among
+them or fit features to them. The order in which they are asked is part of that permutation, so a prefix of it is a
+random sample, whatever the answers were. Pure functions: who is reserved, what is resolved, what a batch holds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+
+from .errors import DataError
+from .settings import LookPlan
+
+
+def draw(
+    n_items: int, budget: int, seed: int, groups: Sequence[str | None] | None = None
+) -> tuple[LookPlan, dict[int, int]]:
+    """Choose the test items: the plan of the looks, and position → rank in the test order.
+
+    Without groups: the first R items of one random permutation. With groups: whole groups in random order, as
+    long as they fit into R; the order within is a random permutation. Raises `DataError` if nothing is left on
+    one of the two sides.
+    """
+    plan = LookPlan.at_import(n_items, budget)
+    order = np.random.default_rng([seed, 0]).permutation(n_items)
+    if groups is not None and any(group is not None for group in groups):
+        order = _whole_groups(order.tolist(), groups, plan.reserved)
+        plan = LookPlan(plan.budget, plan.m0, len(order))
+    if plan.reserved < 1 or plan.reserved >= n_items:
+        raise DataError(
+            f"cannot reserve test items: {n_items} items leave {plan.reserved} for testing and "
+            f"{n_items - plan.reserved} to learn from; add items or make the groups smaller."
+        )
+    return plan, {int(position): rank for rank, position in enumerate(order[: plan.reserved])}
+
+
+def _whole_groups(order: Sequence[int], groups: Sequence[str | None], room: int) -> np.ndarray:
+    """Items of the groups that come first in `order` and fit into `room` together, in that order."""
+    members: dict[str, list[int]] = {}
+    for position in order:
+        members.setdefault(groups[position] or f"\0{position}", []).append(position)
+    taken: set[int] = set()
+    for positions in members.values():
+        if len(taken) + len(positions) <= room:
+            taken.update(positions)
+    return np.array([position for position in order if position in taken], dtype=np.int64)
+
+
+class TestState(StrEnum):
+    """What is known of a test item."""
+
+    __test__ = False  # not a test case, whatever its name begins with
+
+    VALID = "valid"
+    EXCLUDED = "excluded"
+    OVERDUE = "overdue"
+    OUTSTANDING = "outstanding"
+    FRESH = "fresh"
+
+
+@dataclass(frozen=True, slots=True)
+class Prefix:
+    """How far the test order is resolved, up to m items that count.
+
+    `judged` are the items (in order) that a look would use now: all that count before the first one that was
+    never asked. `fresh` still have to be asked for m to be reached; `outstanding` were asked and wait;
+    `excluded` could not be labelled by people.
+    """
+
+    judged: tuple[int, ...]
+    fresh: tuple[int, ...]
+    outstanding: int
+    excluded: int
+
+
+def prefix(order: Sequence[int], state: Callable[[int], TestState], m: int) -> Prefix:
+    """Walk the order until m items are valid, overdue, asked or chosen to be asked; excluded ones are replaced."""
+    judged: list[int] = []
+    fresh: list[int] = []
+    outstanding = excluded = beyond = 0
+    for item in order:
+        if len(judged) + len(fresh) + outstanding + beyond >= m:
+            break
+        match state(item):
+            case TestState.VALID | TestState.OVERDUE if fresh:
+                beyond += 1  # answers that came with the data may lie behind items that were never asked
+            case TestState.VALID | TestState.OVERDUE:
+                judged.append(item)
+            case TestState.EXCLUDED:
+                excluded += 1
+            case TestState.OUTSTANDING:
+                outstanding += 1
+            case TestState.FRESH:
+                fresh.append(item)
+    return Prefix(tuple(judged), tuple(fresh), outstanding, excluded)
+
+
+@dataclass(frozen=True, slots=True)
+class Spending:
+    """What was sent so far, and what may be: answers asked for, to learn and to test."""
+
+    plan: LookPlan
+    budget: int
+    look: int
+    pool: int
+    test: int
+    gate_open: bool
+
+    @property
+    def left(self) -> int:
+        """Answers that may still be asked for."""
+        return max(0, self.budget - self.pool - self.test)
+
+    @property
+    def pool_left(self) -> int:
+        """Of these, to learn: the budget less the coming look's test items is the plan for training."""
+        return max(0, min(self.left, self.budget - self.plan.m(self.look) - self.pool))
+
+    @property
+    def test_left(self) -> int:
+        """Of these, to test. While a look is due, replacements may borrow from the next look's share.
+
+        So nothing about test answers moves the number of training answers or their end.
+        """
+        share = self.plan.m(self.look + 1) if self.gate_open else self.plan.m(self.look)
+        return max(0, min(self.left, share - self.test))
+
+    def batch(self, room: int, n_ranked: int, n_fresh: int) -> tuple[int, int]:
+        """Pool and test asks of the next batch of at most `room`.
+
+        Test asks are mixed in the proportion m / budget, fill up where the ranking has too few, and are all there is
+        while a look is due.
+        """
+        room, fresh = min(room, self.left), min(n_fresh, self.test_left)
+        if self.gate_open:
+            return 0, min(room, fresh)
+        share = round((self.pool + self.test + room) * self.plan.m(self.look) / self.budget) - self.test
+        n_test = min(max(share, 0), fresh, room)
+        n_pool = min(room - n_test, n_ranked, self.pool_left)
+        return n_pool, min(room - n_pool, fresh)
+
+
+def states(resolved: Mapping[int, TestState], asked: Mapping[int, bool]) -> Callable[[int], TestState]:
+    """State of each test item: what its answers say, else whether it was asked (True: too long ago)."""
+
+    def state(item: int) -> TestState:
+        if item in resolved:
+            return resolved[item]
+        if item not in asked:
+            return TestState.FRESH
+        return TestState.OVERDUE if asked[item] else TestState.OUTSTANDING
+
+    return state

@@ -1,0 +1,185 @@
+"""A round's work, as a job: fit, predict, choose. Arrays and file names in, arrays out.
+
+This is where features, learner and strategies meet. A job is a function of its fields: run twice, inline or in
+another process, it gives the same answer. It streams the pool in blocks, so memory does not grow with the pool.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .domain import COLD_START
+from .settings import DataSettings, FeatureSettings, ModelSettings
+
+if TYPE_CHECKING:
+    from .features import FeatureFile
+    from .learner import Learner
+
+Rows = NDArray[np.int64]
+
+_BLOCK = 65_536
+
+
+@dataclass(frozen=True, slots=True)
+class EncodeJob:
+    """Turn items into feature rows, or find them done. `rows[i]` is the source row of item i; fits on `pool` only."""
+
+    data: DataSettings
+    features: FeatureSettings
+    folder: Path
+    cache: Path
+    rows: tuple[str, ...]
+    pool: NDArray[np.bool_]
+
+    def run(self) -> FeatureFile:
+        from .features import encode
+        from .sources import open_source
+
+        source = open_source(self.data, self.folder)
+        return encode(source, self.rows, self.pool, self.features, self.data, self.cache)
+
+
+@dataclass(frozen=True, slots=True)
+class RoundJob:
+    """All that a round's model and ranking are made of.
+
+    Rows are positions of items, which are rows of the feature file. `codes` are the labels of `labelled`.
+    `candidates` may be chosen (with `ids`, their 64-bit names); `pending` were asked and are not answered;
+    `sample` is where rounds are compared; `test` are the reserved items (predicted, never learned from).
+    """
+
+    number: int
+    features: FeatureFile
+    labelled: Rows
+    codes: NDArray[np.int64]
+    candidates: Rows
+    ids: NDArray[np.uint64]
+    pending: Rows
+    sample: Rows
+    test: Rows
+    classes: tuple[str, ...]
+    model: ModelSettings
+    strategy: str
+    n: int
+    seed: int
+
+    def run(self) -> RoundResult:
+        return _run(self)
+
+
+@dataclass(frozen=True, slots=True)
+class RoundResult:
+    """What a round found: the chosen rows, best first, and predictions to score and compare with.
+
+    `test_codes` (n_test,) and `sample_codes` (n_sample,) are predicted classes; empty at the cold start.
+    """
+
+    number: int
+    chosen: Rows
+    utilities: NDArray[np.float64]
+    why: tuple[Mapping[str, Any], ...]
+    test_codes: NDArray[np.int64]
+    sample_codes: NDArray[np.int64]
+    record: Mapping[str, Any]
+
+
+def warm_up() -> None:
+    """Import all that a job may need."""
+    import query_strategies
+
+    from . import features, learner, sources
+
+    del query_strategies, features, learner, sources
+
+
+def _run(job: RoundJob) -> RoundResult:
+    X = job.features.open()
+    started = time.perf_counter()
+    learner = _fit(job, X)
+    fitted = time.perf_counter()
+    chosen, utilities, why = _choose(job, X, learner)
+    queried = time.perf_counter()
+    return RoundResult(
+        number=job.number,
+        chosen=chosen,
+        utilities=utilities,
+        why=why,
+        test_codes=_codes(learner, X, job.test),
+        sample_codes=_codes(learner, X, job.sample),
+        record={
+            "n_labels": len(job.codes),
+            "n_candidates": len(job.candidates),
+            "labels_per_class": np.bincount(job.codes, minlength=len(job.classes)).tolist(),
+            "model": job.model.use if learner is None else learner.fingerprint,
+            "features": job.features.fingerprint,
+            "data_version": _data_version(job),
+            "libraries": _libraries(),
+            "fit_s": round(fitted - started, 4),
+            "query_s": round(queried - fitted, 4),
+        },
+    )
+
+
+def _fit(job: RoundJob, X: Any) -> Learner | None:
+    """The round's model; none at the cold start."""
+    from .learner import make_learner
+
+    if job.number == COLD_START:
+        return None
+    learner = make_learner(job.model.use, classes=job.classes, seed=job.seed, committee=job.model.committee)
+    learner.fit(X[job.labelled], job.codes)
+    return learner
+
+
+def _choose(
+    job: RoundJob, X: Any, learner: Learner | None
+) -> tuple[Rows, NDArray[np.float64], tuple[Mapping[str, Any], ...]]:
+    """Positions of the wanted items, best first, their utilities, and why each was wanted."""
+    from query_strategies import PoolView, make
+
+    n = min(job.n, len(job.candidates))
+    if n == 0:
+        return np.empty(0, np.int64), np.empty(0), ()
+    view = PoolView(
+        job.ids,
+        X[job.candidates],
+        predict=learner.member_predictions if learner else None,
+        labelled_X=X[job.labelled],
+        labelled_y=job.codes,
+        pending_X=X[job.pending],
+        classes=job.classes,
+    )
+    selection = make(job.strategy).query(view, n, np.random.default_rng([job.seed, job.number + 1]))
+    return job.candidates[selection.rows], np.asarray(selection.utilities), tuple(selection.why)
+
+
+def _codes(learner: Learner | None, X: Any, rows: Rows) -> NDArray[np.int64]:
+    """Predicted class codes of `rows`, in blocks; empty without a model."""
+    if learner is None or not len(rows):
+        return np.empty(0, np.int64)
+    blocks = (rows[start : start + _BLOCK] for start in range(0, len(rows), _BLOCK))
+    return np.concatenate([learner.member_predictions(X[block]).mean(axis=0).argmax(axis=1) for block in blocks])
+
+
+def _data_version(job: RoundJob) -> str:
+    """One name for what the round trained on: rows, their labels and their features."""
+    digest = hashlib.blake2b(job.features.fingerprint.encode(), digest_size=8)
+    order = np.argsort(job.labelled)
+    digest.update(np.ascontiguousarray(job.labelled[order]).tobytes())
+    digest.update(np.ascontiguousarray(job.codes[order]).tobytes())
+    return digest.hexdigest()
+
+
+def _libraries() -> dict[str, str]:
+    names = ("numpy", "scipy", "scikit-learn", "modAL-python")
+    return {"python": platform.python_version(), **{name: metadata.version(name) for name in names}}

@@ -1,0 +1,90 @@
+"""The gate and the decision, from hand-made histories."""
+
+from __future__ import annotations
+
+import inspect
+
+import pytest
+
+from active_loop.domain import Decision, History, Look, Progress, Verdict
+from active_loop.evaluate import Claim
+from active_loop.stopping import decide, gate, in_force, verdict
+
+
+def rounds(*pairs: tuple[int, float | None], looked: int | None = None, ended: int | None = None) -> list[Progress]:
+    return [
+        Progress(number, n, agreement, looked=number == looked, ended=number == ended)
+        for number, (n, agreement) in enumerate(pairs)
+    ]
+
+
+def test_the_gate_opens_when_two_rounds_in_a_row_agree_and_labels_are_enough() -> None:
+    assert gate(rounds((40, 0.99), (50, 0.985)))
+    assert not gate(rounds((40, 0.99), (50, 0.984)))
+    assert not gate(rounds((20, 0.99), (30, 0.99)))
+    assert not gate(rounds((50, 0.99)))
+    assert not gate(rounds((40, None), (50, 0.99)))
+
+
+def test_an_open_gate_stays_open_until_its_look() -> None:
+    assert gate(rounds((40, 0.99), (50, 0.99), (60, 0.5), (70, 0.5)))
+    assert not gate(rounds((40, 0.99), (50, 0.99), (60, 0.5), (70, 0.5), looked=2))
+
+
+def test_after_a_look_a_quarter_more_labels_are_needed() -> None:
+    assert not gate(rounds((90, 0.99), (100, 0.99), (110, 0.99), (120, 0.99), looked=1))
+    assert gate(rounds((90, 0.99), (100, 0.99), (110, 0.99), (120, 0.99), (130, 0.99), looked=1))
+
+
+def test_the_end_opens_the_gate_once_more() -> None:
+    assert gate(rounds((20, 0.5), (30, 0.5), ended=1))
+    assert not gate(rounds((20, 0.5), (30, 0.5), looked=1, ended=1))
+
+
+def test_no_test_figure_can_reach_the_gate() -> None:
+    assert set(Progress.__slots__) == {"round", "n_labels", "agreement", "looked", "ended"}
+    assert list(inspect.signature(gate).parameters) == ["progress"]
+
+
+@pytest.mark.parametrize(
+    ("claim", "certifiable", "wanted"),
+    [
+        (Claim(0.96, 192, 200, 0.92, 0.99), True, Verdict.CERTIFIED),
+        (Claim(0.96, 192, 200, 0.92, 0.99), False, Verdict.LIKELY),
+        (Claim(0.93, 186, 200, 0.89, 0.93), True, Verdict.LIKELY),
+        (Claim(0.91, 182, 200, 0.86, 0.7), True, Verdict.REACHED),
+        (Claim(0.89, 178, 200, 0.84, 0.3), True, Verdict.NOT_REACHED),
+    ],
+)
+def test_verdicts_are_kept_apart(claim: Claim, certifiable: bool, wanted: Verdict) -> None:
+    assert verdict(claim, 0.9, certifiable) == wanted
+
+
+def look(verdict_: Verdict) -> Look:
+    return Look(1, 3, 0, 200, 200, 0.025, 0.9, "accuracy", 0.95, 190, 0.91, 0.99, verdict_)
+
+
+def history(*looks: Verdict, stop_on: Verdict = Verdict.CERTIFIED, due: bool = False, over: str = "") -> History:
+    return History((), (), tuple(look(v) for v in looks), stop_on, due, over)
+
+
+def test_the_loop_stops_on_what_a_look_proved_and_on_nothing_less() -> None:
+    assert decide(history(Verdict.CERTIFIED)) == Decision(True, "target", Verdict.CERTIFIED)
+    assert not decide(history(Verdict.LIKELY)).stop
+    assert decide(history(Verdict.LIKELY, stop_on=Verdict.LIKELY)) == Decision(True, "target", Verdict.LIKELY)
+    assert decide(history(Verdict.CERTIFIED, stop_on=Verdict.LIKELY)).stop
+    assert not decide(history()).stop
+
+
+def test_at_the_end_the_due_look_comes_first() -> None:
+    assert not decide(history(over="budget", due=True)).stop
+    assert decide(history(Verdict.REACHED, over="budget")) == Decision(True, "budget", Verdict.REACHED)
+    assert decide(history(over="pool")) == Decision(True, "pool", Verdict.NOT_REACHED)
+
+
+def test_a_budget_that_is_raised_takes_a_budget_stop_back_and_no_other() -> None:
+    spent = {"reason": "budget", "verdict": "reached", "budget": 100}
+    assert in_force(spent, Verdict.CERTIFIED, 100) is not None
+    assert in_force(spent, Verdict.CERTIFIED, 150) is None
+    assert in_force(spent | {"reason": "pool"}, Verdict.CERTIFIED, 150) is not None
+    assert in_force(spent | {"verdict": "certified"}, Verdict.CERTIFIED, 150) is not None
