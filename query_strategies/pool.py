@@ -1,0 +1,293 @@
+"""What a strategy may look at: one pool, read-only, in blocks.
+
+A pool can hold more rows than fit into memory, lie in a file in any order, and be cut into shards; none of this may
+change which items are asked about. So a `PoolView` fixes an order of its own (by item id), cuts it into blocks of a
+fixed size, and asks the model for predictions one block at a time. It never writes to what it was given, and knows
+nothing of files, labels by name, or where the model came from.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import sparse
+
+Floats: TypeAlias = NDArray[np.floating[Any]]
+Ids: TypeAlias = NDArray[np.uint64]
+Rows: TypeAlias = NDArray[np.int64]
+Matrix: TypeAlias = Any
+"""(n, d): a dense array (a memory map, too), or a scipy csr matrix or array."""
+Predict: TypeAlias = Callable[[Matrix], Floats]
+
+BLOCK_SIZE = 65_536
+"""Rows of one block. Shards of a pool are whole blocks."""
+
+SUM_TOLERANCE = 1e-3
+"""How far a row of probabilities may be from 1: float16 passes, logits do not."""
+
+
+class StrategyError(ValueError):
+    """A query that cannot be answered: what is wrong with it, and what to do."""
+
+
+class MissingNeedError(StrategyError):
+    """A strategy needs something that this pool view does not offer."""
+
+
+class PoolTooSmallError(StrategyError):
+    """More rows were asked for than the pool has."""
+
+
+class PredictionError(StrategyError):
+    """The model's predictions have a wrong shape, are not finite, or are no probabilities."""
+
+
+class PoolView:
+    """A pool of n unlabelled items, as a strategy sees it.
+
+    `ids` (n,) uint64 name the items; rows that share an id are taken for copies of one item. With `ids=None` they
+    are worked out from the content of the rows of `X`. `X` is the feature matrix (n, d): a dense array, a csr matrix
+    or array, or None. `predict(X_block)` gives member predictions: (members, rows, C) probabilities for a choice,
+    (members, rows, L) for several labels at once, (members, rows) for a number; for a choice (rows, C) is one member.
+    `labelled_X`, `labelled_y` and `pending_X` are the rows that have a label, their class codes, and the rows that
+    were asked about and have no answer yet. `classes` names the columns. `cost` (n,) are expected seconds per item,
+    `group` (n,) its group, `fit_predict(rows, y) -> Predict` trains on the labelled rows and some more.
+
+    Rows are always counted in the caller's order. `blocks()` walks through the pool by ascending id, so that
+    the answer does not depend on that order; where the rows are stored by ascending id, they are read in sequence.
+    """
+
+    def __init__(
+        self,
+        ids: ArrayLike | None,
+        X: Matrix,
+        *,
+        predict: Predict | None = None,
+        labelled_X: Matrix = None,
+        labelled_y: ArrayLike | None = None,
+        pending_X: Matrix = None,
+        classes: Sequence[Any] = (),
+        task: str = "choice",
+        cost: ArrayLike | None = None,
+        group: ArrayLike | None = None,
+        fit_predict: Callable[..., Predict] | None = None,
+        block_size: int = BLOCK_SIZE,
+    ) -> None:
+        self._X = as_rows(X)
+        self._given_ids = None if ids is None else _as_ids(ids)
+        self._predict = predict
+        self._predictions: Floats | None = None
+        self.n = _count(self._given_ids, self._X)
+        self.labelled_X = as_rows(labelled_X)
+        self.labelled_y = None if labelled_y is None else np.asarray(labelled_y)
+        self.pending_X = as_rows(pending_X)
+        self.classes = tuple(classes)
+        self.task = task
+        self.cost = None if cost is None else np.asarray(cost, dtype=np.float64)
+        self.group = None if group is None else np.asarray(group)
+        self.fit_predict = fit_predict
+        if block_size < 1:
+            raise StrategyError(f"block_size is {block_size}: a block needs at least 1 row.")
+        self.block_size = block_size
+        if predict is not None and self._X is None:
+            raise StrategyError("predict was given without X: give the rows it predicts, or use from_predictions.")
+
+    @classmethod
+    def from_predictions(cls, ids: ArrayLike | None, predictions: Floats, *, X: Matrix = None, **more: Any) -> PoolView:
+        """A view over predictions that are already there: (n, C), or (members, n, C).
+
+        What is computed row by row does not depend on the order of the rows, so `blocks()` reads them as they lie.
+        Where there are neither ids nor X, rows are told apart by their number.
+        """
+        predictions = np.asarray(predictions)
+        by_member = (
+            predictions[None] if predictions.ndim == 2 and more.get("task", "choice") == "choice" else predictions
+        )
+        if by_member.ndim < 2:
+            raise PredictionError(f"predictions have shape {predictions.shape}: give (n, C) or (members, n, C).")
+        if ids is None and X is None:
+            ids = np.arange(by_member.shape[1], dtype=np.uint64)
+        view = cls(ids, X, **more)
+        if by_member.shape[1] != view.n:
+            raise PredictionError(f"predictions for {by_member.shape[1]} rows, and the pool has {view.n}.")
+        view._predictions = by_member
+        return view
+
+    @property
+    def provides(self) -> frozenset[str]:
+        """Which of the needs that a strategy can have are met here."""
+        have = {
+            "proba": self._predict is not None or self._predictions is not None,
+            "X": self._X is not None,
+            "labels": self.labelled_X is not None and self.labelled_y is not None,
+            "refit": self.fit_predict is not None,
+            "cost": self.cost is not None,
+        }
+        return frozenset(need for need, met in have.items() if met)
+
+    @cached_property
+    def ids(self) -> Ids:
+        """(n,) the id of every row, in the caller's order."""
+        return self.ids_at(np.arange(self.n)) if self._given_ids is None else self._given_ids
+
+    def ids_at(self, rows: Rows) -> Ids:
+        """The ids of some rows; where ids come from content, only these rows are read."""
+        return content_ids(self.X(rows)) if self._given_ids is None else self._given_ids[rows]
+
+    def X(self, rows: Rows) -> Matrix:  # noqa: N802 - the feature matrix is X everywhere
+        """The feature rows (len(rows), d), dense or csr as they were given."""
+        if self._X is None:
+            raise MissingNeedError("this pool has no feature matrix: give X to the PoolView.")
+        return self._X[rows]
+
+    @cached_property
+    def order(self) -> Rows:
+        """(n,) the rows by ascending id: the order in which everything that depends on one is computed."""
+        if bool(np.all(self.ids[1:] >= self.ids[:-1])):
+            in_order: Rows = np.arange(self.n)
+            return in_order
+        return np.argsort(self.ids, kind="stable")
+
+    def row_blocks(self) -> Iterator[Rows]:
+        """The rows by ascending id, `block_size` at a time."""
+        for start in range(0, self.n, self.block_size):
+            yield self.order[start : start + self.block_size]
+
+    def blocks(self) -> Iterator[tuple[Rows, Floats]]:
+        """(rows, predictions of all members for these rows), block by block; checked, and not to be written to.
+
+        Raises `PredictionError` on a wrong shape, on a value that is not finite, and on rows of probabilities that
+        do not add up to 1 (within 0.001).
+        """
+        if self._predictions is not None:
+            for start in range(0, self.n, self.block_size):
+                rows: Rows = np.arange(start, min(start + self.block_size, self.n))
+                yield rows, self._checked(self._predictions[:, start : start + self.block_size], rows)
+        elif self._predict is not None:
+            for rows in self.row_blocks():
+                yield rows, self._checked(self._predict(self.X(rows)), rows)
+        else:
+            raise MissingNeedError("this pool has no model: give predict to the PoolView, or use from_predictions.")
+
+    def _checked(self, predictions: Floats, rows: Rows) -> Floats:
+        block = np.asarray(predictions)
+        if block.dtype not in (np.float32, np.float64):
+            block = block.astype(np.float32 if block.dtype == np.float16 else np.float64)
+        if self.task == "choice":
+            block = block[None] if block.ndim == 2 else block
+            self._check_choice(block, rows)
+        elif block.ndim < 2 or block.shape[1] != rows.size:
+            raise PredictionError(f"predictions have shape {block.shape}: (members, {rows.size}, ...) was expected.")
+        elif not np.isfinite(block.sum()):
+            raise PredictionError("predictions hold NaN or an infinity: repair the model or its features.")
+        block = block.view()
+        block.flags.writeable = False
+        return block
+
+    def _check_choice(self, block: Floats, rows: Rows) -> None:
+        if block.ndim != 3 or block.shape[1] != rows.size or 0 in block.shape:
+            raise PredictionError(
+                f"predictions have shape {block.shape}: (members, {rows.size}, classes) was expected, none of them 0."
+            )
+        if self.classes and block.shape[2] != len(self.classes):
+            raise PredictionError(
+                f"predictions have {block.shape[2]} columns, and there are {len(self.classes)} classes."
+            )
+        # One product gives all row sums: it finds NaN, infinities and logits in a single pass over the block.
+        with np.errstate(invalid="ignore"):
+            sums = block @ np.ones(block.shape[2], dtype=block.dtype)
+        wrong = ~(np.abs(sums - 1) <= SUM_TOLERANCE)
+        if wrong.any():
+            member, position = np.argwhere(wrong)[0]
+            raise PredictionError(
+                f"the predictions of row {rows[position]} (member {member}) add up to {sums[member, position]}, "
+                f"not to 1: {block[member, position, :8].tolist()}; repair the model, or give probabilities."
+            )
+
+
+def as_rows(X: Matrix) -> Matrix:
+    """X in a form whose rows can be picked by an integer array: a dense array or csr; None stays None.
+
+    Data frames and lists of rows become arrays, a list of texts an array of objects; other sparse forms become
+    csr (a copy).
+    """
+    if X is None or isinstance(X, np.ndarray):
+        return X
+    if is_sparse(X):
+        return X.tocsr()
+    texts = isinstance(X, list | tuple) and len(X) > 0 and isinstance(X[0], str)
+    return np.asarray(X, dtype=object) if texts else np.asarray(X)
+
+
+def is_sparse(X: Matrix) -> bool:
+    """Whether X is a scipy sparse matrix or array."""
+    return bool(sparse.issparse(X))
+
+
+def content_ids(X: Matrix) -> Ids:
+    """One 64-bit id per row, from its content: equal rows get equal ids, whether dense or sparse, float32 or float64.
+
+    Numbers count by their value as float64, zeros not at all; rows of anything else by what they print as.
+    """
+    if is_sparse(X):
+        entries = X.tocsr()
+        rows = np.repeat(np.arange(X.shape[0]), np.diff(entries.indptr))
+        return _sum_by_row(rows, entries.indices, entries.data, X.shape[0])
+    dense = X.reshape(len(X), -1)
+    if dense.dtype.kind not in "biuf":
+        return np.array([_text_id(row) for row in dense], dtype=np.uint64)
+    ids = np.empty(len(dense), dtype=np.uint64)
+    step = max(1, 2**20 // max(1, dense.shape[1]))
+    for start in range(0, len(dense), step):
+        part = dense[start : start + step]
+        columns = np.broadcast_to(np.arange(part.shape[1]), part.shape)
+        ids[start : start + step] = mix(np.where(part == 0, 0, _entry_keys(columns, part)).sum(axis=1, dtype=np.uint64))
+    return ids
+
+
+def _sum_by_row(rows: Rows, columns: Rows, values: Floats, n: int) -> Ids:
+    sums = np.zeros(n, dtype=np.uint64)
+    kept = values != 0
+    np.add.at(sums, rows[kept], _entry_keys(columns[kept], values[kept]))
+    return mix(sums)
+
+
+def _entry_keys(columns: Rows, values: Floats) -> Ids:
+    bits = np.ascontiguousarray(values, dtype=np.float64).view(np.uint64)
+    return mix(bits ^ mix(columns.astype(np.uint64)))
+
+
+def _text_id(row: NDArray[Any]) -> int:
+    return int.from_bytes(hashlib.blake2b(repr(row.tolist()).encode(), digest_size=8).digest(), "big")
+
+
+def mix(x: Ids) -> Ids:
+    """Scramble 64-bit numbers, one to one: the finaliser of SplitMix64 (Steele, Lea, Flood 2014)."""
+    x = x + np.uint64(0x9E3779B97F4A7C15)
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return x ^ (x >> np.uint64(31))
+
+
+def _as_ids(ids: ArrayLike) -> Ids:
+    given = np.asarray(ids)
+    if given.ndim != 1 or (given.size and given.dtype.kind not in "iu"):
+        raise StrategyError(f"ids are {given.dtype} of shape {given.shape}: give one non-negative integer per row.")
+    if given.size and given.dtype.kind == "i" and given.min() < 0:
+        raise StrategyError(f"ids hold {given.min()}: give non-negative integers below 2**64.")
+    return given.astype(np.uint64, copy=False)
+
+
+def _count(ids: Ids | None, X: Matrix) -> int:
+    if X is None and ids is None:
+        raise StrategyError("a PoolView needs ids or X: both are None.")
+    if ids is None:
+        return int(X.shape[0])
+    if X is not None and X.shape[0] != ids.size:
+        raise StrategyError(f"there are {ids.size} ids and {X.shape[0]} rows of X: give one id per row.")
+    return int(ids.size)
