@@ -328,12 +328,17 @@ class ImageSource:
         return names
 
 
-def open_image(path: Path) -> Any:
-    """The decoded picture (a PIL image) in the file; `DataError` names the file if it cannot be opened."""
+def open_image(path: Path, at_least: int = 0) -> Any:
+    """The decoded picture (a PIL image) in the file; `DataError` names the file if it cannot be opened.
+
+    With `at_least`, a large JPEG may come back smaller, never with a side below that many pixels: it is much faster.
+    """
     from PIL import Image, UnidentifiedImageError
 
     try:
         with Image.open(path) as image:
+            if at_least:
+                image.draft(None, (at_least, at_least))
             image.load()
             return image.copy()
     except (OSError, SyntaxError, ValueError, UnidentifiedImageError, Image.DecompressionBombError) as problem:
