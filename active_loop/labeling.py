@@ -17,10 +17,14 @@ from .domain import Annotation, AnswerKind, Ask
 
 @dataclass(frozen=True, slots=True)
 class Publication:
-    """An ask with what people are shown: its item's fields (str, number, dict of a row, or a `Path` of an image)."""
+    """An ask with what people are shown: its item's fields (str, number, dict of a row, or a `Path` of an image).
+
+    `row` says which row or file of the data the item is; people never see it.
+    """
 
     ask: Ask
     shown: Mapping[str, Any]
+    row: str = ""
 
 
 class LabelingBackend(Protocol):
@@ -46,56 +50,136 @@ _EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 class Oracle:
     """Answers every published ask at once from known labels: the same protocol as people, and no waiting.
 
-    `labels` maps an item's position to its label (None: skipped). `per_collect` limits how many answers one
-    `collect` adds (None: all that are open). Times are a counter of seconds, so that replays are equal.
+    `labels` holds the label of each row of the data (None: skipped): a sequence by row number, or a mapping from
+    the row's name as the source gives it. `per_collect` limits how many answers one `collect` adds (None: all that
+    are open). An answer is a function of its ask, so a second oracle, after a restart, gives the same ones.
     """
 
     def __init__(
         self,
-        labels: Mapping[int, str | None] | Callable[[int], str | None],
+        labels: Mapping[str, str | None] | Iterable[str | None],
         *,
         per_collect: int | None = None,
         person: str = "oracle",
     ) -> None:
-        self._label = labels if callable(labels) else labels.__getitem__
+        if not isinstance(labels, Mapping):
+            labels = {str(row): label for row, label in enumerate(labels)}
+        self._labels = labels
         self._per_collect = per_collect
         self._person = person
-        self._open: dict[str, Ask] = {}
-        self._answers: list[Annotation] = []
-        self._reported = 0
+        self._open: dict[str, Publication] = {}
+        self._answered: dict[str, Annotation] = {}
 
     def publish(self, publications: Sequence[Publication]) -> None:
         for publication in publications:
-            self._open.setdefault(publication.ask.id, publication.ask)
+            if publication.ask.id not in self._answered:
+                self._open.setdefault(publication.ask.id, publication)
 
     def collect(self) -> Iterable[Annotation]:
-        waiting = list(self._open.values())[len(self._answers) :]
-        for ask in waiting[: self._per_collect]:
-            self._answers.append(self._answer(ask))
-        news = self._answers[self._reported :]
-        self._reported = len(self._answers)
-        return news
+        for ask in list(self._open)[: self._per_collect]:
+            self._answered[ask] = self._answer(self._open.pop(ask))
+        return list(self._answered.values())
 
     def retire(self, asks: Sequence[Ask]) -> None:
         for ask in asks:
-            if not any(answer.ask == ask.id for answer in self._answers):
-                self._open.pop(ask.id, None)
+            self._open.pop(ask.id, None)
 
-    def replay(self) -> None:
-        """Report every answer again at the next `collect`, as a place does after a restart."""
-        self._reported = 0
-
-    def _answer(self, ask: Ask) -> Annotation:
-        label = self._label(ask.item)
-        number = len(self._answers) + 1
-        at = _EPOCH + timedelta(seconds=number)
+    def _answer(self, publication: Publication) -> Annotation:
+        ask, label = publication.ask, self._labels[publication.row]
+        at = _EPOCH + timedelta(seconds=ask.position or 0)
         return Annotation(
             source="oracle",
-            id=str(number),
+            id=f"{ask.position:08d}",
             updated_at=at,
             created_at=at,
             kind=AnswerKind.SKIPPED if label is None else AnswerKind.SUBMITTED,
             raw=json.dumps(label),
             person=self._person,
             ask=ask.id,
+        )
+
+
+class Terminal:
+    """Asks the person at the keyboard, one item at a time; answers are numbers or the beginning of a class.
+
+    An empty line skips the item, `q` (or the end of input) leaves: what was answered so far is kept, the rest
+    stays open.
+    """
+
+    def __init__(
+        self,
+        classes: Sequence[str],
+        *,
+        question: str = "",
+        read: Callable[[str], str] = input,
+        write: Callable[[str], None] = print,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        person: str = "terminal",
+    ) -> None:
+        self._classes = tuple(classes)
+        self._question = question
+        self._read = read
+        self._write = write
+        self._now = now
+        self._person = person
+        self._open: dict[str, Publication] = {}
+        self._answered: dict[str, Annotation] = {}
+
+    def publish(self, publications: Sequence[Publication]) -> None:
+        for publication in publications:
+            if publication.ask.id not in self._answered:
+                self._open.setdefault(publication.ask.id, publication)
+
+    def collect(self) -> Iterable[Annotation]:
+        """Ask about one open item, if there is one. Raises `KeyboardInterrupt` when the person leaves."""
+        for ask, publication in list(self._open.items())[:1]:
+            started = self._now()
+            label = self._ask(publication)
+            self._answered[ask] = self._annotation(ask, label, started)
+            del self._open[ask]
+        return list(self._answered.values())
+
+    def retire(self, asks: Sequence[Ask]) -> None:
+        for ask in asks:
+            self._open.pop(ask.id, None)
+
+    def _ask(self, publication: Publication) -> str | None:
+        self._write("")
+        for name, value in publication.shown.items():
+            self._write(f"  {name}: {value}")
+        choices = "  ".join(f"{number} {name}" for number, name in enumerate(self._classes, start=1))
+        while True:
+            try:
+                said = self._read(f"{self._question or 'Which is it?'}  {choices}  (Enter skips, q leaves) > ").strip()
+            except EOFError:
+                raise KeyboardInterrupt from None
+            if said == "q":
+                raise KeyboardInterrupt
+            if not said:
+                return None
+            found = self._meant(said)
+            if found is not None:
+                return found
+            self._write(f'  "{said}" is not one of the answers: type a number from 1 to {len(self._classes)}.')
+
+    def _meant(self, said: str) -> str | None:
+        if said in self._classes:
+            return said
+        if said.isdigit() and 1 <= int(said) <= len(self._classes):
+            return self._classes[int(said) - 1]
+        beginning = [name for name in self._classes if name.casefold().startswith(said.casefold())]
+        return beginning[0] if len(beginning) == 1 else None
+
+    def _annotation(self, ask: str, label: str | None, started: datetime) -> Annotation:
+        ended = self._now()
+        return Annotation(
+            source="terminal",
+            id=ask,
+            updated_at=ended,
+            created_at=started,
+            kind=AnswerKind.SKIPPED if label is None else AnswerKind.SUBMITTED,
+            raw=json.dumps(label),
+            person=self._person,
+            ask=ask,
+            lead_time_s=(ended - started).total_seconds(),
         )

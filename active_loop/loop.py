@@ -233,7 +233,8 @@ class Loop:
 
     def _publications(self, asks: Sequence[Ask]) -> list[Publication]:
         rows = [self.items[ask.item].row for ask in asks]
-        return [Publication(ask, shown) for ask, shown in zip(asks, self.source.shown(rows), strict=True)]
+        shown = self.source.shown(rows)
+        return [Publication(ask, fields, row) for ask, fields, row in zip(asks, shown, rows, strict=True)]
 
     # 4. collecting
 

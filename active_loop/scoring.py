@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .domain import COLD_START
+from .errors import DataError
 from .settings import DataSettings, FeatureSettings, ModelSettings
 
 if TYPE_CHECKING:
@@ -103,6 +104,7 @@ def warm_up() -> None:
 
 
 def _run(job: RoundJob) -> RoundResult:
+    _guard(job)
     X = job.features.open()
     started = time.perf_counter()
     learner = _fit(job, X)
@@ -128,6 +130,17 @@ def _run(job: RoundJob) -> RoundResult:
             "query_s": round(queried - fitted, 4),
         },
     )
+
+
+def _guard(job: RoundJob) -> None:
+    """Refuse to learn from, choose among or compare on a reserved item, whoever made the job."""
+    for name in ("labelled", "candidates", "pending", "sample"):
+        leaked = np.intersect1d(getattr(job, name), job.test)
+        if len(leaked):
+            raise DataError(
+                f"cannot run round {job.number}: {len(leaked)} of its {name} items are reserved for testing "
+                f"(the first is item {leaked[0]}); nothing was trained."
+            )
 
 
 def _fit(job: RoundJob, X: Any) -> Learner | None:

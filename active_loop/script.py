@@ -1,0 +1,132 @@
+"""The same loop for scripts: from a data frame or a folder, run in this process, results as data frames."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from . import loop as service
+from .domain import Decision, Verdict
+from .driver import Driver
+from .errors import ConfigError
+from .labeling import LabelingBackend
+from .report import CurvePoint, Status, status
+from .runner import InlineRunner
+from .settings import (
+    BudgetSettings,
+    DataSettings,
+    LabelingSettings,
+    ModelSettings,
+    QuerySettings,
+    Settings,
+    TargetSettings,
+    TaskSettings,
+)
+from .sources import open_source
+from .store import FolderLock, Store
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """The metric and the value to reach."""
+
+    metric: str = "accuracy"
+    value: float = 0.9
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a run came to: the decision, the newest score, what it cost, and the whole curve."""
+
+    decision: Decision
+    status: Status
+
+    @property
+    def verdict(self) -> Verdict:
+        return self.decision.verdict
+
+    @property
+    def score(self) -> CurvePoint | None:
+        return self.status.score
+
+    @property
+    def labels_used(self) -> int:
+        """Answers asked for: to learn and to test."""
+        return self.status.answers
+
+    @property
+    def learning_curve(self) -> pd.DataFrame:
+        """One row per round: labels, answers, value and its interval."""
+        import pandas as pd
+
+        columns = list(CurvePoint.__slots__)
+        return pd.DataFrame([[getattr(p, c) for c in columns] for p in self.status.curve], columns=columns)
+
+
+class Loop:
+    """A loop in a script. Everything it does lies in `folder` and goes on from there when it is opened again."""
+
+    def __init__(self, settings: Settings, folder: Path | str | None = None) -> None:
+        self._temporary = None
+        if folder is None:
+            self._temporary = tempfile.TemporaryDirectory(prefix="active-loop-")
+            folder = self._temporary.name
+        self.settings = settings
+        self.folder = Path(folder)
+        self.folder.mkdir(parents=True, exist_ok=True)
+
+    @classmethod
+    def from_frame(
+        cls,
+        frame: pd.DataFrame,
+        *,
+        classes: Sequence[str],
+        text: str = "",
+        columns: Sequence[str] = (),
+        target: Target = Target(),
+        budget: int = 400,
+        strategy: str = "margin",
+        model: str = "svm",
+        seed: int = 0,
+        folder: Path | str | None = None,
+    ) -> Loop:
+        """A loop over the rows of a data frame: one column of `text`, or a table of `columns`.
+
+        The rows are written into the loop's folder (a temporary one by default), so that the loop can go on later.
+        """
+        if bool(text) == bool(columns):
+            raise ConfigError("name either one column of text (text=...) or the columns of a table (columns=[...]).")
+        shown = (text,) if text else tuple(columns)
+        settings = Settings(
+            seed=seed,
+            data=DataSettings(path="data.parquet", kind="text" if text else "table", show=shown),
+            task=TaskSettings(classes=tuple(classes)),
+            target=TargetSettings(metric=target.metric, value=target.value),
+            budget=BudgetSettings(answers=budget),
+            query=QuerySettings(strategy=strategy),
+            model=ModelSettings(use=model),
+            labeling=LabelingSettings(backend="oracle"),
+        )
+        made = cls(settings, folder)
+        frame[list(shown)].to_parquet(made.folder / "data.parquet", index=False)
+        return made
+
+    def run(self, backend: LabelingBackend) -> Result:
+        """Run until the loop has stopped, with answers from `backend`; goes on where an earlier run ended."""
+        with FolderLock(self.folder):
+            store = Store(self.folder / "loop.db")
+            try:
+                source = open_source(self.settings.data, self.folder)
+                running = service.Loop(self.settings, store, source, backend, InlineRunner(), folder=self.folder)
+                stopped = Driver(running, poll_s=0.0).run()
+                if stopped is None:
+                    raise ConfigError("the run was paused before it had stopped.")
+                return Result(stopped.decision, status(store))
+            finally:
+                store.close()
