@@ -184,10 +184,10 @@ class TableSource:
         return _row_numbers(rows, self.n_rows, self.name)
 
     def digests(self, rows: Sequence[str]) -> list[bytes]:
-        return [self._digests[number] for number in self.numbers(rows)]
+        return [self._digests[number] for number in self.numbers(rows).tolist()]
 
     def ids(self, rows: Sequence[str]) -> list[str]:
-        return [self._ids[number] for number in self.numbers(rows)]
+        return [self._ids[number] for number in self.numbers(rows).tolist()]
 
     @cached_property
     def _table(self) -> Any:
@@ -256,7 +256,7 @@ class ImageSource:
         return [{"image": path} for path in self.content(rows)]
 
     def content(self, rows: Sequence[str]) -> list[Path]:
-        return [self._folder / self._names[number] for number in self.numbers(rows)]
+        return [self._folder / self._names[number] for number in self.numbers(rows).tolist()]
 
     def numbers(self, rows: Sequence[str]) -> NDArray[np.int64]:
         if self._file:
@@ -269,10 +269,10 @@ class ImageSource:
             raise DataError(f"{self.name} has no image {gone.args[0]} any more; put it back.") from gone
 
     def digests(self, rows: Sequence[str]) -> list[bytes]:
-        return [self._digests[number] for number in self.numbers(rows)]
+        return [self._digests[number] for number in self.numbers(rows).tolist()]
 
     def ids(self, rows: Sequence[str]) -> list[str]:
-        return [self._ids[number] for number in self.numbers(rows)]
+        return [self._ids[number] for number in self.numbers(rows).tolist()]
 
     @property
     def _folder(self) -> Path:
@@ -471,10 +471,12 @@ def _file_digest(path: Path, name: str) -> bytes:
 def _row_numbers(rows: Sequence[str], n_rows: int, name: str) -> NDArray[np.int64]:
     import numpy as np
 
-    for row in rows:
-        if not (row.isascii() and row.isdigit() and int(row) < n_rows):
-            raise DataError(f"{name} has no row {row}: it holds {n_rows} rows; was it cut after the import?")
-    return np.array([int(row) for row in rows], dtype=np.int64)
+    numbers = [int(row) if row.isascii() and row.isdigit() else -1 for row in rows]
+    array = np.array(numbers, dtype=np.int64)
+    if array.size and not 0 <= array.min() <= array.max() < n_rows:
+        odd = next(row for row, number in zip(rows, numbers, strict=True) if not 0 <= number < n_rows)
+        raise DataError(f"{name} has no row {odd}: it holds {n_rows} rows; was it cut after the import?")
+    return array
 
 
 def _showable(value: Any) -> str | int | float:
