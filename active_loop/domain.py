@@ -104,6 +104,16 @@ class Batch:
     created_at: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class TaskRef:
+    """A task that stands for an ask. Ids are used again after a deletion: only with `created_at` it names a task."""
+
+    source: str
+    task_id: int
+    created_at: datetime
+    ask: str
+
+
 class AnswerKind(StrEnum):
     """What a version of an annotation is: something submitted, a skip, or the news that it was withdrawn."""
 

@@ -42,6 +42,8 @@ class Driver:
         self._calm_s = calm_s
         self._wake = threading.Event()
         self._pause = threading.Event()
+        self.notice = ""
+        """What keeps the loop from going on, in words; empty while all is well. For other threads to read."""
 
     def wake(self) -> None:
         """Look now."""
@@ -62,11 +64,12 @@ class Driver:
             except TokenError:
                 raise
             except LabelingError as error:
+                self.notice = f"{error} The next try is in {pause_s:.0f} s."
                 report(Unreachable(error, pause_s))
                 self._pause.wait(pause_s)
                 pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
                 continue
-            pause_s = _SHORTEST_PAUSE_S
+            pause_s, self.notice = _SHORTEST_PAUSE_S, ""
             report(result)
             if isinstance(result, Stopped):
                 return result

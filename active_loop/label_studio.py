@@ -29,8 +29,8 @@ from typing import Any, Final, TypeVar
 from urllib.parse import quote, urljoin, urlsplit
 from xml.etree import ElementTree
 
-from .domain import Annotation, AnswerKind, Ask
-from .errors import LabelingError, TokenError
+from .domain import Annotation, AnswerKind, Ask, TaskRef
+from .errors import ConfigError, LabelingError, TokenError
 from .labeling import Publication
 from .settings import Settings
 from .tasks import BROKEN, UNSURE
@@ -47,6 +47,7 @@ SECRET_HEADER: Final = "X-Active-Loop-Secret"
 EVENTS: Final = ("ANNOTATION_CREATED", "ANNOTATIONS_CREATED", "ANNOTATION_UPDATED", "ANNOTATIONS_DELETED")
 """What our webhook asks to be told: annotations, and nothing else."""
 
+_FIELD: Final = r"\$(?=\w)"
 _ASK: Final = "ask"
 _ROW: Final = "row"
 _IMAGE: Final = "image"
@@ -67,11 +68,20 @@ T = TypeVar("T")
 
 
 def label_config(settings: Settings) -> str:
-    """The labelling page as Label Studio's XML: question, shown fields, one choice per class with its key."""
+    """The labelling page as Label Studio's XML: question, shown fields, one choice per class with its key.
+
+    Raises `ConfigError` for a class that Label Studio would take for a field: "$" and a letter or digit.
+    """
+    for name in settings.task.classes:
+        if re.search(_FIELD, name):
+            raise ConfigError(f'task.classes: Label Studio takes the "$" in "{name}" for a field; write it otherwise.')
     view = ElementTree.Element("View")
-    ElementTree.SubElement(view, "Header", value=settings.task.question or "Which one is it?")
+    question = re.sub(_FIELD, "\N{FULLWIDTH DOLLAR SIGN}", settings.task.question or "Which one is it?")
+    ElementTree.SubElement(view, "Header", value=question)
     for name, tag, value in _objects(settings):
-        ElementTree.SubElement(view, tag, name=name, value=value)
+        # An image takes the whole width otherwise, and pushes the choices below the edge of the window.
+        size = {"maxWidth": "640px", "maxHeight": "55vh"} if tag == "Image" else {}
+        ElementTree.SubElement(view, tag, {"name": name, "value": value} | size)
     shown = view[1].get("name", "")
     choices = ElementTree.SubElement(
         view, "Choices", name=CONTROL, toName=shown, choice="single", showInline="true", required="true"
@@ -212,36 +222,31 @@ def choice_result(choice: str, shown: str) -> list[dict[str, Any]]:
     return [{"from_name": CONTROL, "to_name": shown, "type": "choices", "value": {"choices": [choice]}}]
 
 
-@dataclass(frozen=True, slots=True)
-class Unreadable:
-    """A result that is not one of our control's; never a label. Its text says what was wrong."""
-
-    problem: str
-
-
-def read_result(raw: str) -> list[str] | Unreadable:
+def read_result(raw: str) -> list[str]:
     """The chosen strings in a result (JSON text), for `tasks.Task.read`; [] when nothing was chosen.
 
-    Label Studio stores whatever it is sent. Anything that our control cannot have written (broken JSON, another
-    control, another type) is `Unreadable`, which every task reads as invalid; nothing is ever guessed.
+    Label Studio stores whatever it is sent. Where our control cannot have written it (broken JSON, another control,
+    another type) the one string says so in brackets: it is no class, so it reads as invalid, and nothing is guessed.
 
     >>> read_result('[{"from_name": "label", "type": "choices", "value": {"choices": ["3"]}}]')
     ['3']
+    >>> read_result('[{"from_name": "note", "type": "textarea", "value": {"text": ["3"]}}]')
+    ['[not our control: a textarea of "note"]']
     """
     try:
         regions = json.loads(raw)
-    except ValueError:
-        return Unreadable("the result is not JSON")
+    except (ValueError, RecursionError):
+        return ["[no JSON]"]
     if not isinstance(regions, list) or not all(isinstance(region, dict) for region in regions):
-        return Unreadable("the result is not a list of regions")
+        return ["[no list of regions]"]
     chosen: list[str] = []
     for region in regions:
         if region.get("from_name") != CONTROL or region.get("type") != "choices":
-            return Unreadable(f'a {region.get("type")!r} of the control {region.get("from_name")!r}, not "{CONTROL}"')
+            return [f'[not our control: a {region.get("type")} of "{region.get("from_name")}"]']
         value = region.get("value")
         choices = value.get("choices") if isinstance(value, dict) else None
         if not isinstance(choices, list) or not all(isinstance(choice, str) for choice in choices):
-            return Unreadable(f'the control "{CONTROL}" holds no list of choices')
+            return ["[no list of choices]"]
         chosen += choices
     return chosen
 
@@ -356,16 +361,6 @@ def _is_loopback(url: str) -> bool:
     with contextlib.suppress(ValueError):
         return ipaddress.ip_address(host).is_loopback
     return host == "localhost"
-
-
-@dataclass(frozen=True, slots=True)
-class TaskRef:
-    """A task that stands for an ask. Its id is used again after a deletion: only with `created_at` it names a task."""
-
-    source: str
-    task_id: int
-    created_at: datetime
-    ask: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -532,7 +527,8 @@ class LabelStudio:
             self._reconciled_at = now
         else:
             versions = self._changes()
-        return sorted(versions, key=lambda version: (version.updated_at, version.id))
+        once = {(version.updated_at, version.id): version for version in versions}
+        return [once[key] for key in sorted(once)]
 
     def _everything(self) -> list[Annotation]:
         since = self._newest_change()

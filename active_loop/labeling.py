@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
-from .domain import Annotation, AnswerKind, Ask
+from .domain import Annotation, AnswerKind, Ask, TaskRef
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,8 @@ class LabelingBackend(Protocol):
     `publish` may be called again with the same asks at any time: what is already there stays as it is, what is
     missing is added, and afterwards every ask has exactly one live task (or an error was raised). `collect` may
     repeat itself and never invents; it is the only way in for answers. `retire` withdraws what nobody answered,
-    once the loop has stopped. All three raise `LabelingError` (or `TokenError`) when the place cannot be
+    once the loop has stopped. `tasks` says which of the place's own tasks stand for which asks, as far as it knows;
+    nothing where it has none. The others raise `LabelingError` (or `TokenError`) when the place cannot be
     reached or refuses; nothing is lost then, and the same call is made again later.
     """
 
@@ -42,6 +43,8 @@ class LabelingBackend(Protocol):
     def collect(self) -> Iterable[Annotation]: ...
 
     def retire(self, asks: Sequence[Ask]) -> None: ...
+
+    def tasks(self) -> Iterable[TaskRef]: ...
 
 
 _EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
@@ -83,6 +86,9 @@ class Oracle:
     def retire(self, asks: Sequence[Ask]) -> None:
         for ask in asks:
             self._open.pop(ask.id, None)
+
+    def tasks(self) -> Iterable[TaskRef]:
+        return ()
 
     def _answer(self, publication: Publication) -> Annotation:
         ask, label = publication.ask, self._labels[publication.row]
@@ -142,6 +148,9 @@ class Terminal:
     def retire(self, asks: Sequence[Ask]) -> None:
         for ask in asks:
             self._open.pop(ask.id, None)
+
+    def tasks(self) -> Iterable[TaskRef]:
+        return ()
 
     def _ask(self, publication: Publication) -> str | None:
         self._write("")

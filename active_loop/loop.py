@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -123,10 +122,23 @@ class Loop:
                 return done
         return self._wait()
 
+    def prepare(self) -> StepResult | None:
+        """Make one of the effects that need no labelling place, while that is still starting; None: nothing to do now.
+
+        It reads the items and sets the cold start going. `step` does the same things in the same way.
+        """
+        for effect in (self._settle, self._import, self._train):
+            if done := effect():
+                return done
+        return None
+
     # 1. what was told
 
     def _settle(self) -> StepResult | None:
-        """Append the settings to the store if they are new."""
+        """Give the loop its name once, and append the settings to the store if they are new."""
+        if not self.store.events("created"):
+            self.store.uid(self._uid)
+            return Progressed("loop created")
         body, known = to_json(self.settings), self.store.setting()
         if known and known[1] == body:
             return None
@@ -170,7 +182,6 @@ class Loop:
             "budget": plan.budget,
             "m0": plan.m0,
             "reserved": plan.reserved,
-            "uid": self._uid or secrets.token_hex(16),
         }
         self.store.import_items(items, answers, facts)
         return Progressed(f"{len(items)} items imported, {plan.reserved} of them reserved for testing")
@@ -228,7 +239,7 @@ class Loop:
         if batch is None:
             return None
         self.backend.publish(self._publications(batch.asks))
-        self.store.mark_open(batch.id)
+        self.store.mark_open(batch.id, self.backend.tasks())
         return Progressed(f"{len(batch.asks)} asked")
 
     def _publications(self, asks: Sequence[Ask]) -> list[Publication]:
@@ -509,7 +520,7 @@ class Loop:
 
     def _ask_id(self, *parts: object) -> str:
         """Opaque: a keyed hash that says nothing to whoever sees it, and the same again after a crash."""
-        key = bytes.fromhex(self._facts["uid"])
+        key = bytes.fromhex(self.store.uid())
         return hashlib.blake2b(":".join(map(str, parts)).encode(), key=key, digest_size=12).hexdigest()
 
     def _wait(self) -> StepResult:

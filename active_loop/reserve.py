@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .errors import DataError
 from .settings import LookPlan
@@ -27,7 +28,7 @@ def draw(
     one of the two sides.
     """
     plan = LookPlan.at_import(n_items, budget)
-    order = np.random.default_rng([seed, 0]).permutation(n_items)
+    order: NDArray[np.int64] = np.random.default_rng([seed, 0]).permutation(n_items)
     if groups is not None and any(group is not None for group in groups):
         order = _whole_groups(order.tolist(), groups, plan.reserved)
         plan = LookPlan(plan.budget, plan.m0, len(order))
@@ -39,7 +40,7 @@ def draw(
     return plan, {int(position): rank for rank, position in enumerate(order[: plan.reserved])}
 
 
-def _whole_groups(order: Sequence[int], groups: Sequence[str | None], room: int) -> np.ndarray:
+def _whole_groups(order: Sequence[int], groups: Sequence[str | None], room: int) -> NDArray[np.int64]:
     """Items of the groups that come first in `order` and fit into `room` together, in that order."""
     members: dict[str, list[int]] = {}
     for position in order:

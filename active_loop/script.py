@@ -8,13 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from . import loop as service
 from .domain import Decision, Verdict
-from .driver import Driver
 from .errors import ConfigError
 from .labeling import LabelingBackend
-from .report import CurvePoint, Status, status
-from .runner import InlineRunner
+from .report import CurvePoint, Status
 from .settings import (
     BudgetSettings,
     DataSettings,
@@ -25,8 +22,7 @@ from .settings import (
     TargetSettings,
     TaskSettings,
 )
-from .sources import open_source
-from .store import FolderLock, Store
+from .simulate import run
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -119,14 +115,5 @@ class Loop:
 
     def run(self, backend: LabelingBackend) -> Result:
         """Run until the loop has stopped, with answers from `backend`; goes on where an earlier run ended."""
-        with FolderLock(self.folder):
-            store = Store(self.folder / "loop.db")
-            try:
-                source = open_source(self.settings.data, self.folder)
-                running = service.Loop(self.settings, store, source, backend, InlineRunner(), folder=self.folder)
-                stopped = Driver(running, poll_s=0.0).run()
-                if stopped is None:
-                    raise ConfigError("the run was paused before it had stopped.")
-                return Result(stopped.decision, status(store))
-            finally:
-                store.close()
+        ended = run(self.settings, self.folder, backend)
+        return Result(ended.decision, ended.status)

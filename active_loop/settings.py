@@ -210,7 +210,8 @@ def from_json(text: str) -> Settings:
     >>> from_json(to_json(Settings(name="digits"))) == Settings(name="digits")
     True
     """
-    return _build(Settings, json.loads(text))
+    made: Settings = _build(Settings, json.loads(text))
+    return made
 
 
 def _build(kind: Any, values: Mapping[str, Any]) -> Any:

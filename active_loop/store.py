@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -33,6 +34,7 @@ from .domain import (
     RoundState,
     Score,
     Split,
+    TaskRef,
     Verdict,
 )
 from .errors import FolderBusyError, FolderError, NewerFolderError
@@ -245,7 +247,16 @@ class Store:
         finally:
             self._db.execute("ROLLBACK")
 
-    # settings
+    # the loop's own name, and settings
+
+    def uid(self, wanted: str = "") -> str:
+        """The loop's own random name (hex), made at the first call (`wanted` is for replays) and kept for ever."""
+        created = self.events("created")
+        if created:
+            return str(created[0].body["uid"])
+        uid = wanted or secrets.token_hex(16)
+        self.add_event("created", {"uid": uid})
+        return uid
 
     def add_setting(self, body: str) -> int:
         """Append a version of the settings (JSON text) and return its number, from 1."""
@@ -403,9 +414,13 @@ class Store:
                 self._insert_ask(db, replace(ask, batch=batch, position=position[ask.id]), AskState.SENDING)
             return batch
 
-    def mark_open(self, batch: int) -> None:
-        """Every ask of the batch was seen in the labelling place."""
+    def mark_open(self, batch: int, tasks: Iterable[TaskRef] = ()) -> None:
+        """Every ask of the batch was seen in the labelling place; repeated `tasks` cost nothing."""
         with self.atomic() as db:
+            db.executemany(
+                "INSERT INTO task SELECT ?, ?, ?, id FROM ask WHERE id = ? ON CONFLICT DO NOTHING",
+                [(task.source, task.task_id, _text(task.created_at), task.ask) for task in tasks],
+            )
             db.execute("UPDATE ask SET state = 'open' WHERE batch = ? AND state = 'sending'", (batch,))
             db.execute("UPDATE batch SET state = 'open', opened_at = ? WHERE id = ?", (self._at(), batch))
 
@@ -470,10 +485,10 @@ class Store:
 
     # tasks
 
-    def add_tasks(self, tasks: Iterable[tuple[str, int, str, str]]) -> None:
-        """Remember published tasks: (source, task id, its created_at, ask id); repeats cost nothing."""
-        with self.atomic() as db:
-            db.executemany("INSERT INTO task VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING", list(tasks))
+    def tasks(self) -> list[TaskRef]:
+        """Every published task that is remembered."""
+        rows = self._db.execute("SELECT source, task, created_at, ask FROM task ORDER BY task, created_at")
+        return [TaskRef(source, task, _time(at), ask) for source, task, at, ask in rows]
 
     # looks
 

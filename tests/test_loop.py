@@ -127,7 +127,7 @@ def test_the_queue_never_runs_dry_while_there_is_something_to_learn(tmp_path: Pa
         lengths.append(len(loop.store.unanswered()))
         assert lengths[-1] <= query.queue_high
         if loop._spending().pool_left >= query.queue_high and not gate(loop.progress()):
-            assert lengths[-1] >= query.queue_low - 1
+            assert lengths[-1] >= query.queue_low - 4, "one answer comes in at each step of a round"
     assert len(lengths) > 160
 
 

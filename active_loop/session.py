@@ -1,0 +1,234 @@
+"""Everything that runs while a loop runs, started together and ended together.
+
+The lock of the folder, the store, a Label Studio of our own where none is named, the training process, the
+dashboard, and the driver that steps the loop. What takes long starts first: the model's imports and the first
+features are ready by the time Label Studio answers.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .domain import StepResult, Stopped
+from .driver import Driver, Report, Unreachable
+from .errors import ConfigError, LabelingError
+from .label_studio import Finding, LabelStudio
+from .labeling import LabelingBackend, Terminal
+from .local_studio import LocalStudio
+from .loop import Loop
+from .runner import InlineRunner, ProcessRunner, Runner
+from .settings import LabelingSettings, Settings
+from .sources import Source, open_source
+from .store import FolderLock, Store
+
+if TYPE_CHECKING:
+    from active_loop.server import Server
+
+DATABASE = "loop.db"
+TOKEN_VARIABLE = "ACTIVE_LOOP_TOKEN"
+"""Environment variable with the token that the dashboard asks for where it listens to more than this machine."""
+
+_CALM_S = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Addresses:
+    """Where people go: known at once, before anything answers there. Empty where there is no such place."""
+
+    label_studio: str
+    user: str
+    password: str
+    dashboard: str
+
+
+@dataclass(frozen=True, slots=True)
+class Starting:
+    """Something is on its way up: what, and since how many seconds."""
+
+    what: str
+    seconds: float
+
+
+Tell = Callable[[Addresses | Starting | StepResult | Unreachable], None]
+
+
+class Session:
+    """A loop with all that it needs; made by `session`."""
+
+    def __init__(self, loop: Loop, driver: Driver, studio: LocalStudio | None, labeling: LabelStudio | None) -> None:
+        self.loop = loop
+        self.driver = driver
+        self.studio = studio
+        self.labeling = labeling
+        self.webhook: Finding | None = None
+
+    def run(self, report: Report) -> Stopped | None:
+        """Run the loop until it has stopped (returned), or was told to pause (None)."""
+        return self.driver.run(report)
+
+
+@contextmanager
+def session(
+    folder: Path,
+    settings: Settings,
+    tell: Tell,
+    *,
+    backend: LabelingBackend | None = None,
+    dashboard: bool = True,
+    inline: bool = False,
+) -> Iterator[Session]:
+    """Start everything for the loop in `folder`; at the end, however it comes, nothing is left running.
+
+    `tell` hears the addresses at once, then what is being waited for. With a `backend` that one is used instead of
+    the one that the settings name. With `inline` the model is fitted in this process.
+    """
+    with ExitStack() as stack:
+        stack.enter_context(FolderLock(folder))
+        store = Store(folder / DATABASE)
+        stack.callback(store.close)
+        source = open_source(settings.data, folder)
+        studio = _begin_studio(folder, settings, source, backend)
+        if studio:
+            stack.callback(studio.stop)
+        live = _Live()
+        runner: Runner = InlineRunner() if inline else ProcessRunner(live.wake)
+        stack.callback(runner.close)
+        secret = secrets.token_urlsafe(24)
+        labeling_url = studio.url if studio else settings.labeling.url
+        server = _serve(folder, settings, live, secret, labeling_url) if dashboard else None
+        if server:
+            stack.callback(server.close)
+        user, password = (studio.user, studio.password) if studio else ("", "")
+        tell(Addresses(labeling_url, user, password, server.url if server else ""))
+        place = backend or _place(settings, studio, source, folder)
+        loop = Loop(settings, store, source, place, runner, folder=folder)
+        if studio:
+            _prepare(loop, studio, tell)
+        driver = Driver(loop, poll_s=settings.labeling.poll_every_s, calm_s=_CALM_S if studio else 0.0)
+        live.wakes(driver)
+        made = Session(loop, driver, studio, place if isinstance(place, LabelStudio) else None)
+        if made.labeling:
+            _introduce(made, store, settings, server.url if server else "", secret, stack)
+        yield made
+
+
+class _Live:
+    """What the dashboard and the runner may touch of a driver that does not exist yet when they start."""
+
+    def __init__(self) -> None:
+        self._driver: Driver | None = None
+
+    def wakes(self, driver: Driver) -> None:
+        self._driver = driver
+
+    def wake(self) -> None:
+        if self._driver:
+            self._driver.wake()
+
+    def notice(self) -> str:
+        return self._driver.notice if self._driver else ""
+
+
+def _begin_studio(
+    folder: Path, settings: Settings, source: Source, backend: LabelingBackend | None
+) -> LocalStudio | None:
+    if backend is not None or settings.labeling.backend != "label-studio" or settings.labeling.url:
+        return None
+    return LocalStudio.begin(folder, image_root(source, folder))
+
+
+def image_root(source: Source, folder: Path) -> Path | None:
+    """The folder that holds all images of a source and none of the loop's own files; None if there is none."""
+    paths = [value for shown in source.shown([r.row for r in source.records()]) for value in shown.values()]
+    parents = {str(path.parent.resolve()) for path in paths if isinstance(path, Path)}
+    if not parents:
+        return None
+    root = Path(os.path.commonpath(parents))
+    return None if folder.resolve().is_relative_to(root) else root
+
+
+def _place(settings: Settings, studio: LocalStudio | None, source: Source, folder: Path) -> LabelingBackend:
+    """The labelling place that the settings name."""
+    if studio:
+        return LabelStudio(studio.url, token=studio.token, image_root=image_root(source, folder))
+    match settings.labeling.backend:
+        case "label-studio":
+            labeling = settings.labeling
+            return LabelStudio(labeling.url, token=token(labeling), project=labeling.project)
+        case "terminal":
+            return Terminal(settings.task.classes, question=settings.task.question)
+    raise ConfigError(
+        f'labeling.backend is "{settings.labeling.backend}", which answers from known labels: '
+        "use `active-loop simulate`, or name label-studio or terminal."
+    )
+
+
+def token(labeling: LabelingSettings) -> str:
+    """The token for Label Studio, from the file or the environment variable that the settings name."""
+    if labeling.token_file:
+        path = Path(labeling.token_file).expanduser()
+        try:
+            mode = path.stat().st_mode
+            value = path.read_text(encoding="utf-8").strip()
+        except OSError as error:
+            raise ConfigError(f"cannot read the token file {path}: {error.strerror}.") from error
+        if os.name == "posix" and mode & (stat.S_IRWXG | stat.S_IRWXO):
+            raise ConfigError(f"the token file {path} can be read by others: run `chmod 600 {path}`.")
+    else:
+        value = os.environ.get(labeling.token_env, "").strip()
+    if not value:
+        where = labeling.token_file or f"the environment variable {labeling.token_env}"
+        raise ConfigError(f"no token for Label Studio: {where} is empty; copy it from Account & Settings there.")
+    return value
+
+
+def _serve(folder: Path, settings: Settings, live: _Live, secret: str, labeling_url: str) -> Server:
+    from active_loop.server import create_app, serve
+
+    app = create_app(
+        lambda: Store(folder / DATABASE, readonly=True),
+        wake=live.wake,
+        secret=secret,
+        token=os.environ.get(TOKEN_VARIABLE) or None,
+        live=live.notice,
+        public_url=settings.server.public_url,
+        labeling_url=labeling_url,
+    )
+    return serve(app, settings.server.host, settings.server.port)
+
+
+def _prepare(loop: Loop, studio: LocalStudio, tell: Tell) -> None:
+    """Import the items and choose the first ones while Label Studio starts."""
+
+    def meanwhile(what: str, seconds: float) -> None:
+        tell(Starting(f"Label Studio is {what}", seconds))
+        while loop.prepare():
+            pass
+
+    meanwhile("starting", 0.0)
+    studio.wait(meanwhile)
+
+
+def _introduce(made: Session, store: Store, settings: Settings, dashboard: str, secret: str, stack: ExitStack) -> None:
+    """Make the project, tell the backend what was recorded, and have Label Studio call when something happens."""
+    place = made.labeling
+    if place is None:
+        return
+    place.create_project(settings, marker=f"active-loop {store.uid()}")
+    place.resume(store.annotations(), store.tasks())
+    address = settings.server.public_url or dashboard
+    if address:
+        made.webhook = place.webhook(f"{address.rstrip('/')}/webhook", secret)
+        stack.callback(_forget, place)
+
+
+def _forget(place: LabelStudio) -> None:
+    with suppress(LabelingError):  # a server that is gone calls nobody
+        place.forget_webhooks()
