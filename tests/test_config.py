@@ -232,9 +232,8 @@ def test_a_module_that_cannot_be_imported_is_refused_with_the_reason(file: Path,
 # Writing.
 
 
-texts = st.text() | st.sampled_from(
-    ['"', '"""', "\\", "\\u0041", "\n", "\r\n", "\t", "\x00\x1f\x7f", "a\n\n  b ", "'''"]
-)
+pieces = ['"', '""', '"""', "'''", "\\", "\\u0041", "\n", "\r\n", "\t", "\x00\x1f\x7f", "  ", "#"]
+texts = st.lists(st.sampled_from(pieces) | st.text(max_size=5), max_size=6).map("".join)
 names = st.text().filter(lambda name: normalise(name) not in {"", UNSURE, BROKEN})
 classes = st.lists(names, min_size=2, max_size=5, unique_by=normalise).map(tuple)
 loops = st.builds(
@@ -323,6 +322,13 @@ def test_a_folder_that_is_not_there_is_one_clear_sentence(tmp_path: Path) -> Non
         ConfigError, match=r"cannot write .*loop\.toml: No such file or directory; the folder must exist"
     ):
         write_settings(HAM_OR_SPAM, tmp_path / "nowhere" / "loop.toml")
+
+
+def test_a_write_that_fails_leaves_nothing_behind(file: Path) -> None:
+    (file / "in the way").mkdir(parents=True)
+    with pytest.raises(ConfigError, match=r"cannot write .*loop\.toml: "):
+        write_settings(HAM_OR_SPAM, file)
+    assert list(file.parent.iterdir()) == [file]
 
 
 def test_the_permissions_of_the_file_and_a_link_to_it_are_kept(file: Path, tmp_path: Path) -> None:
