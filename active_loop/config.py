@@ -22,13 +22,12 @@ from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, Final, TypeVar, cast, get_type_hints
 
+from . import sources
 from .errors import ConfigError, unknown_name
 from .settings import Settings, check, to_json
 from .tasks import TASKS, make_task
 
-KINDS: Final = ("text", "image", "table")
 MODELS: Final = ("logistic", "svm")
-FEATURES: Final = ("auto", "pixels", "tfidf", "columns", "embeddings")
 BACKENDS: Final = ("label-studio", "terminal", "oracle")
 STOP_ON: Final = ("auto", "likely", "certified")
 
@@ -298,7 +297,7 @@ def _import_for(key: str, name: str, folder: Path) -> None:
 def _fixed_names(settings: Settings) -> dict[str, Collection[str]]:
     metrics = TASKS[settings.task.kind].metrics if settings.task.kind in TASKS else ()
     return {
-        "data.kind": ("", *KINDS),
+        "data.kind": ("", *sources.KINDS),
         "task.kind": TASKS,
         "target.metric": metrics,
         "target.stop_on": STOP_ON,
@@ -309,7 +308,15 @@ def _fixed_names(settings: Settings) -> dict[str, Collection[str]]:
 def _component_names() -> dict[str, Collection[str]]:
     from query_strategies import STRATEGIES
 
-    return {"query.strategy": STRATEGIES, "query.cold_start": STRATEGIES, "model.use": MODELS, "features.use": FEATURES}
+    from .features import EXTRACTORS
+
+    extractors = ("auto", *EXTRACTORS)
+    return {
+        "query.strategy": STRATEGIES,
+        "query.cold_start": STRATEGIES,
+        "model.use": MODELS,
+        "features.use": extractors,
+    }
 
 
 def _values(settings: Settings) -> dict[str, Any]:

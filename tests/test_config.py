@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from active_loop import config
 from active_loop.config import read_settings, write_settings
 from active_loop.errors import ConfigError
+from active_loop.learner import estimator_of
 from active_loop.settings import (
     BudgetSettings,
     DataSettings,
@@ -197,6 +198,13 @@ def test_an_unknown_name_is_refused_with_the_closest_one(
     message = refusal(file, TASK + line if section == "task" else f"{TASK}[{section}]\n{line}")
     assert f'{section}.{key}: unknown name "{wrong}"; did you mean "{right}"? Known: ' in message
     assert message.startswith(f"loop.toml, line {3 if section == 'task' else 4}: ")
+
+
+def test_every_model_that_the_file_may_name_can_be_made() -> None:
+    assert all(estimator_of(name) is not None for name in config.MODELS)
+    with pytest.raises(ConfigError) as refused:
+        estimator_of("no such model")
+    assert all(name in str(refused.value) for name in config.MODELS)
 
 
 @pytest.fixture
