@@ -112,15 +112,16 @@ class Loop:
         Raises `LabelingError` when the place where people label cannot be reached (nothing is lost: call again
         later), `TrainingError` when no model can be fitted, `DataError` when the items changed under the loop.
         """
-        for effect in (self._settle, self._import, self._publish, self._collect):
+        for effect in (self._settle, self._import, self._publish):
             if done := effect():
                 return done
-        if stopped := self._stopped():
-            return stopped
-        for effect in (self._train, self._look, self._decide, self._send):
+        decision = self.decision()
+        # Answers are fetched last: a stream of them must not keep what they call for from being done.
+        going = (self._train, self._look, self._decide, self._send, self._collect)
+        for effect in (self._collect, self._retire) if decision else going:
             if done := effect():
                 return done
-        return self._wait()
+        return Stopped(decision) if decision else self._wait()
 
     def prepare(self) -> StepResult | None:
         """Make one of the effects that need no labelling place, while that is still starting; None: nothing to do now.
@@ -479,16 +480,14 @@ class Loop:
         stops = self.store.events("stopped")
         return in_force(stops[-1].body, self.settings.stop_on, self.settings.budget.answers) if stops else None
 
-    def _stopped(self) -> StepResult | None:
-        decision = self.decision()
-        if decision is None:
-            return None
+    def _retire(self) -> StepResult | None:
+        """Withdraw what nobody answered: the loop has stopped."""
         left = [ask for ask in self.store.unanswered() if ask.state == AskState.OPEN]
-        if left:
-            self.backend.retire(left)
-            self.store.retire(left)
-            return Progressed(f"{len(left)} open asks withdrawn")
-        return Stopped(decision)
+        if not left:
+            return None
+        self.backend.retire(left)
+        self.store.retire(left)
+        return Progressed(f"{len(left)} open asks withdrawn")
 
     # 8. asking
 
