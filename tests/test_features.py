@@ -80,6 +80,14 @@ class Broken(Lengths):
         return rows
 
 
+class Late(Lengths):
+    fingerprint = "late 1"
+
+    def transform(self, content: Sequence[str]) -> NDArray[np.float64]:
+        rows = super().transform(content)
+        return rows * np.nan if TEXTS[20] in content else rows
+
+
 class Short(Lengths):
     fingerprint = "short 1"
 
@@ -90,7 +98,7 @@ class Short(Lengths):
 @pytest.fixture
 def own(monkeypatch: pytest.MonkeyPatch) -> str:
     module = type(sys)("own_features")
-    for made in (Lengths, Broken, Short):
+    for made in (Lengths, Broken, Late, Short):
         setattr(module, made.__name__, made)
     module.nothing = object()  # type: ignore[attr-defined]
     module.lacking = dict  # type: ignore[attr-defined]
@@ -187,12 +195,15 @@ def test_damaged_features_are_made_again(tmp_path: Path, damage: str) -> None:
     assert np.array_equal(dense(everything(source, data, cache)), whole)
 
 
-def test_a_failure_leaves_nothing_behind(tmp_path: Path, own: str) -> None:
+def test_a_failure_leaves_nothing_behind(tmp_path: Path, own: str, monkeypatch: pytest.MonkeyPatch) -> None:
     source, data = text_data(tmp_path)
     with pytest.raises(DataError, match="row 2 hold NaN"):
         everything(source, data, tmp_path / "cache", "own_features:Broken")
     with pytest.raises(DataError, match=r"40 items have the shape \(39, 1\)"):
         everything(source, data, tmp_path / "cache", "own_features:Short")
+    monkeypatch.setattr(features, "_BLOCK", 7)
+    with pytest.raises(DataError, match="row 14 hold NaN"):
+        everything(source, data, tmp_path / "cache", "own_features:Late")
     assert not list((tmp_path / "cache").iterdir())
 
 
@@ -214,9 +225,11 @@ def test_the_order_of_rows_changes_only_the_order_of_features(tmp_path: Path, ow
     pool = np.arange(len(rows)) % 2 == 0
     order = np.random.default_rng(1).permutation(len(rows))
     setting = FeatureSettings(own if use == "own" else use)
-    straight = encode(source, rows, pool, setting, data, tmp_path / "cache")
-    mixed = encode(source, [rows[i] for i in order], pool[order], setting, data, tmp_path / "cache")
+    straight = encode(source, rows, pool, setting, data, tmp_path / "one")
+    fitted_on = Lengths.seen
+    mixed = encode(source, [rows[i] for i in order], pool[order], setting, data, tmp_path / "two")
     assert np.array_equal(dense(straight)[order], dense(mixed))
+    assert Lengths.seen == fitted_on
 
 
 def test_features_are_mapped_read_only_and_travel_to_another_process(tmp_path: Path, own: str) -> None:
@@ -314,6 +327,11 @@ def test_every_kind_of_png_reads_as_the_same_picture(tmp_path: Path, mode: str) 
     assert np.allclose(rows.reshape(side, side)[:, side // 2 :], 1, atol=0.01)
 
 
+def test_sixteen_bits_are_scaled_and_not_cut(tmp_path: Path) -> None:
+    path = picture(tmp_path / "deep.png", np.full((8, 8), 0x8000, np.uint16))
+    assert np.allclose(Pixels().fit([path]).transform([path]), 0.5, atol=0.01)
+
+
 def test_transparent_pixels_are_white_whatever_colour_hides_in_them(tmp_path: Path) -> None:
     hidden = picture(tmp_path / "t.png", np.zeros((8, 8, 4), np.uint8))
     assert np.allclose(Pixels().fit([hidden]).transform([hidden]), 1)
@@ -351,6 +369,9 @@ def test_scripts_without_spaces_are_cut_into_characters() -> None:
     likeness = (fitted.transform(["この映画は悪い"]) @ fitted.transform(["映画", "音楽"]).T).toarray()[0]
     assert likeness[0] > 0.1
     assert likeness[1] == 0
+    assert fitted.transform(["画"]).nnz == 1
+    assert Tfidf().fit(["이 영화는 좋다", "저 영화가 나쁘다"]).transform(["화"]).nnz == 1
+    assert Tfidf().fit(["this film is good"]).transform(["m"]).nnz == 0
 
 
 @pytest.mark.parametrize("texts", [["a"], ["!?", "a b"], ["one"] * 250, [f"w{i}" for i in range(300)]])

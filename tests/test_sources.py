@@ -245,6 +245,12 @@ def test_latin_letters_are_read_with_a_notice(tmp_path: Path) -> None:
     assert "latin-1" in source.notices[0]
 
 
+def test_texts_of_many_lines_survive_the_blocks_of_a_large_file(tmp_path: Path) -> None:
+    long = ["line, one\nline two\n" * 60_000 + str(number) for number in range(17)]
+    source = text_source(write_csv(tmp_path / "d.csv", {"review": long}))
+    assert source.content([str(number) for number in range(17)]) == long
+
+
 def test_words_that_look_like_missing_values_are_text(tmp_path: Path) -> None:
     words = ["NA", "null", "None", "nan", ""]
     assert text_source(write_csv(tmp_path / "d.csv", {"review": words})).content(list("01234")) == words
