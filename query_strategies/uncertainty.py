@@ -111,7 +111,9 @@ class Margin(_Uncertainty):
         return 1 - (first - second)
 
     def explain(self, predictions: Floats, utility: float, view: PoolView) -> Mapping[str, Any]:
-        return {"margin": 1 - utility, "classes": top_classes(predictions.mean(axis=0), view.classes)}
+        proba = predictions.mean(axis=0)
+        first, second = top_two(proba[:, None])
+        return {"margin": float(first[0] - second[0]), "classes": top_classes(proba, view.classes)}
 
 
 class Entropy(_Uncertainty):

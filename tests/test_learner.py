@@ -21,7 +21,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC, LinearSVC
 
 from active_loop.errors import ConfigError, TrainingError
-from active_loop.learner import CommitteeLearner, RBFMachines, make_learner
+from active_loop.learner import Learner, RBFMachines, make_learner
 from query_strategies import KMeans, Margin, PoolView, make
 
 CLASSES = ("ant", "bee", "cow", "doe")
@@ -39,11 +39,11 @@ def blobs(n: int = 60, n_classes: int = 3, seed: int = 0, scale: float = 1.0) ->
     return X * scale, y
 
 
-def learner(use: Any = "svm", **options: Any) -> CommitteeLearner:
+def learner(use: Any = "svm", **options: Any) -> Learner:
     return make_learner(use, **{"classes": CLASSES, "seed": 7, **options})
 
 
-def fitted(use: Any = "svm", **options: Any) -> CommitteeLearner:
+def fitted(use: Any = "svm", **options: Any) -> Learner:
     made = learner(use, **options)
     made.fit(*blobs())
     return made

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -29,6 +31,7 @@ from query_strategies import (
     PredictionError,
     Random,
     Selection,
+    Strategy,
     StrategyError,
     VoteEntropy,
     make,
@@ -300,7 +303,19 @@ def test_the_registry_names_every_strategy() -> None:
         *("random", "least_confidence", "margin", "entropy"),
         *("vote_entropy", "consensus_entropy", "kl_max", "kl_mean", "kmeans"),
     ]
-    assert isinstance(make("margin", seed=4), Margin)
+    made: Strategy = make("margin", seed=4)
+    assert isinstance(made, Margin)
+
+
+def test_every_strategy_has_a_row_in_the_strategies_page_and_its_code_runs() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "strategies.md").read_text(encoding="utf-8")
+    for name, strategy in STRATEGIES.items():
+        assert f"| `{name}` | `{strategy.__name__}` |" in page
+    names: dict[str, Any] = {}
+    for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL):
+        exec(block, names)
+    assert names["selection"].rows.tolist() == [1, 2]
+    assert len(names["chosen"]) == 5
 
 
 def test_a_wrong_name_is_refused_with_the_closest_and_all_right_ones() -> None:
@@ -399,6 +414,13 @@ def test_the_same_votes_tie_whatever_the_classes() -> None:
     assert np.unique(VoteEntropy().utilities(relabelled)).size == 1
 
 
+def test_a_member_that_cannot_decide_has_one_vote() -> None:
+    opinions = np.array([[[0.25, 0.25, 0.25, 0.25]], [[0.0, 0.0, 0.0, 1.0]]])
+    selection = asked(VoteEntropy(), PoolView.from_predictions([1], opinions), 1)
+    assert selection.utilities[0] == pytest.approx(math.log(2))
+    assert selection.why[0]["votes"] == {"0": 1, "3": 1}
+
+
 def test_certain_rows_and_zero_probabilities_are_never_the_most_wanted() -> None:
     proba = np.array([[0.5, 0.5], [1.0, 0.0], [0.6, 0.4]])
     for name in ("entropy", "margin", "least_confidence"):
@@ -442,14 +464,34 @@ def test_representatives_come_one_per_cluster_the_largest_first() -> None:
     assert selection.why[0]["distance"] == pytest.approx(nearest.min())
 
 
-@pytest.mark.parametrize("offset", [0.0, 1e6])
-@pytest.mark.parametrize("kind", [np.float32, np.float64])
+@pytest.mark.parametrize(
+    ("offset", "kind"), [(0.0, np.float32), (1e5, np.float32), (0.0, np.float64), (1e9, np.float64)]
+)
 def test_copies_are_taken_last(offset: float, kind: Any) -> None:
     different = (rng(2).normal(size=(8, 3)) + offset).astype(kind)
     X = np.repeat(different, 10, axis=0)
     selection = asked(KMeans(), view_of(X, predict=None), 12)
     assert len(set(map(tuple, X[selection.rows[:8]].tolist()))) == len(set(map(tuple, different.tolist())))
     assert [why["cluster_size"] for why in selection.why] == [10] * 8 + [0] * 4
+
+
+def test_what_is_covered_neither_pulls_a_centre_nor_counts_in_its_cluster() -> None:
+    draw = rng(9)
+    X = np.concatenate([draw.normal(size=(50, 1)), 20 + draw.normal(size=(15, 1))])
+    selection = asked(KMeans(), view_of(X, predict=None, labelled_X=np.zeros((1, 1))), 1)
+    assert selection.rows[0] == 50 + np.abs(X[50:] - X[50:].mean()).argmin()
+    assert selection.why[0]["cluster_size"] == 15
+
+
+def test_above_the_highest_number_of_centres_the_rest_is_drawn_from_rows_that_differ(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("query_strategies.coldstart.MAX_CENTRES", 2)
+    X = np.repeat(rng(3).normal(size=(20, 2)), 3, axis=0)
+    selection = asked(KMeans(), view_of(X, predict=None, labelled_X=X[:1]), 12)
+    chosen = selection.rows // 3
+    assert not set(chosen[2:].tolist()) & {0, *chosen[:2].tolist()}
+    assert [why["cluster_size"] > 0 for why in selection.why] == [True] * 2 + [False] * 10
 
 
 def test_copies_of_labelled_rows_are_taken_last() -> None:
@@ -546,6 +588,7 @@ def test_ids_from_content_are_the_same_for_dense_and_sparse_rows_and_equal_for_c
         np.testing.assert_array_equal(PoolView(None, other).ids, dense)
     assert np.unique(dense).size == N
     assert np.unique(PoolView(None, np.vstack([X, X[:5]])).ids).size == N
+    assert np.unique(PoolView(None, np.eye(4)).ids).size == 4
     assert np.unique(PoolView(None, np.array([["a"], ["b"], ["a"]], dtype=object)).ids).size == 2
 
 
