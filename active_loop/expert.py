@@ -61,14 +61,14 @@ def name_of(shown: Mapping[str, Any]) -> str:
     return "\n".join(str(value) for value in values)
 
 
-def account(file: Path, invite_link: str, *, url: str) -> str:
+def account(file: Path, invite_link: str, *, url: str, email: str = EMAIL) -> str:
     """The expert's token: the one kept in `file` (mode 600), else from a sign-up by the invitation link.
 
     The password is written down before the sign-up, so that a crash in between leaves an account that opens.
     """
     kept = json.loads(file.read_text()) if file.exists() else {}
     if not kept:
-        kept = {"email": EMAIL, "password": secrets.token_urlsafe(12)}
+        kept = {"email": email, "password": secrets.token_urlsafe(12)}
         _keep(file, kept)
     if "token" not in kept:
         kept["token"] = sign_up(invite_link, kept["email"], kept["password"], url=url)

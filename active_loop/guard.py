@@ -61,6 +61,13 @@ def _end_with_input(child: subprocess.Popen[bytes], grace_s: float) -> None:
     _end(child, grace_s)
 
 
+def _forget(pid_file: Path, note: str) -> None:
+    # The next server of the folder may have put its own note there while this one was ending.
+    with contextlib.suppress(OSError):
+        if pid_file.read_text() == note:
+            pid_file.unlink()
+
+
 def _leave(*_: object) -> None:
     sys.exit(1)
 
@@ -68,19 +75,22 @@ def _leave(*_: object) -> None:
 def main(arguments: list[str]) -> int:
     """Run the command and return its exit status, or 1 when it had to be ended."""
     pid_file, grace_s, port, *command = arguments
-    signal.signal(signal.SIGTERM, _leave)
+    # A shell makes its background jobs ignore SIGINT, and a child inherits that: it must be able to hear ours.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     child = subprocess.Popen(command, stdin=subprocess.DEVNULL)
+    for ending in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(ending, _leave)
+    note = json.dumps({"pid": child.pid, "started": process_started(child.pid), "port": int(port)})
     try:
-        note = {"pid": child.pid, "started": process_started(child.pid), "port": int(port)}
         draft = Path(f"{pid_file}.new")
-        draft.write_text(json.dumps(note))
+        draft.write_text(note)
         draft.replace(pid_file)
         threading.Thread(target=_end_with_input, args=(child, float(grace_s)), daemon=True).start()
         return 0 if child.wait() == 0 else 1
     finally:
         if child.poll() is None:
             _end(child, float(grace_s))
-        Path(pid_file).unlink(missing_ok=True)
+        _forget(Path(pid_file), note)
 
 
 if __name__ == "__main__":

@@ -681,6 +681,12 @@ class LabelStudio:
         self._serve_images()
         return self.project
 
+    def find_project(self, *, marker: str) -> int:
+        """The id of the project with our marker, which is used from now on; 0 if there is none."""
+        found = self._marked(marker)
+        self.project = int(found.id) if found is not None else 0
+        return self.project
+
     def _project(self) -> Any:
         number = self._existing_project()
         return self._server.read(f"open project {number}", lambda sdk: sdk.projects.get(number))

@@ -144,9 +144,9 @@ class LocalStudio:
         A server that an earlier process of this folder left behind is ended first.
         """
         home = folder / "label-studio"
+        executable = _executable()
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
         (home / "data").mkdir(exist_ok=True)
-        executable = _executable()
         _end_leftover(home / "server.json")
         studio = cls(folder, image_root, executable, _credentials(home / "credentials.json"))
         database = home / "data" / _DATABASE
@@ -157,6 +157,15 @@ class LocalStudio:
         studio._building = not database.exists()
         studio._spawn(["version"] if studio._building else studio._start_command)
         return studio
+
+    @classmethod
+    def running(cls, folder: Path) -> LocalStudio | None:
+        """The server of this loop folder that another process runs now: its address and its token; None if none runs."""
+        home = folder / "label-studio"
+        note = _read_note(home / "server.json")
+        if note is None or not note.is_running or not (home / "credentials.json").is_file():
+            return None
+        return cls(folder, None, Path(), _credentials(home / "credentials.json"))
 
     def wait(self, on_progress: Progress | None = None, *, deadline_s: float = 300.0) -> LocalStudio:
         """Return once the server answers and knows our token; on any failure nothing is left running."""
@@ -287,7 +296,7 @@ class LocalStudio:
 def _executable() -> Path:
     """The `label-studio` of this environment, else the one on the PATH."""
     beside = Path(sys.executable).parent / ("label-studio.exe" if os.name == "nt" else "label-studio")
-    if beside.exists():
+    if beside.is_file():
         return beside
     found = shutil.which("label-studio")
     if found is None:

@@ -1,0 +1,81 @@
+"""What several tests stand on: one real Label Studio and one real browser per test run.
+
+A test that needs one of them is skipped where it is not installed, and fails where the variable CI is set: there
+nothing may be left out. Heavy imports stay inside the fixtures, so that tests without them start at once.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from active_loop.local_studio import LocalStudio
+
+_FLAGS = (
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-dev-shm-usage",
+    "--window-size=1400,1000",
+)
+
+
+def _without(what: str) -> None:
+    """Skip the test, or fail it in CI."""
+    if os.environ.get("CI"):
+        pytest.fail(f"{what} is missing, and in CI no test may be left out")
+    pytest.skip(f"{what} is missing")
+
+
+@pytest.fixture(scope="session")
+def image_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of images that the studio may serve: 0.png … 9.png, and one with a difficult name."""
+    from PIL import Image
+
+    folder = tmp_path_factory.mktemp("documents") / "images"
+    (folder / "a b").mkdir(parents=True)
+    for number in range(10):
+        Image.new("RGB", (60, 60), (25 * number, 40, 90)).save(folder / f"{number}.png")
+    Image.new("RGB", (60, 60), (200, 0, 0)).save(folder / "a b" / "1+1 & é.png")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def studio(tmp_path_factory: pytest.TempPathFactory, image_root: Path) -> Iterator[LocalStudio]:
+    """A real Label Studio, started once per test run; every test makes its own project there.
+
+    The first run on a machine takes most of a minute to build the database; it is kept in the user's cache folder.
+    """
+    from active_loop.local_studio import LocalStudio
+
+    places = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    if shutil.which("label-studio", path=places) is None:
+        _without("label-studio")
+    with LocalStudio.start(tmp_path_factory.mktemp("studio"), image_root) as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A real Chromium without a window, driven by selenium."""
+    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    if chromium is None or driver is None:
+        _without("chromium or chromedriver")
+    from selenium import webdriver
+    from selenium.webdriver.chrome.service import Service
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = chromium or ""
+    for flag in (*_FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('browser')}"):
+        options.add_argument(flag)
+    opened = webdriver.Chrome(options=options, service=Service(driver))
+    yield opened
+    opened.quit()

@@ -1,0 +1,728 @@
+"""Label Studio as a backend, against the real server; what goes wrong on the way is made by a real proxy."""
+
+from __future__ import annotations
+
+import dataclasses
+import http.client
+import json
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from datetime import timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+from xml.etree import ElementTree
+
+import httpx
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from active_loop import label_studio
+from active_loop.domain import Annotation, AnswerKind, Ask, AskState, Outcome, Purpose
+from active_loop.errors import ConfigError, LabelingError, TokenError
+from active_loop.expert import Expert, account, name_of, read_answers
+from active_loop.label_studio import (
+    SECRET_HEADER,
+    Annotator,
+    LabelStudio,
+    OpenTask,
+    choice_result,
+    export_tasks,
+    hotkeys,
+    label_config,
+    read_result,
+)
+from active_loop.labeling import Publication
+from active_loop.local_studio import LocalStudio
+from active_loop.settings import DataSettings, Settings, TaskSettings
+from active_loop.tasks import BROKEN, UNSURE, SingleChoice
+
+PAYLOADS = Path(__file__).parent / "payloads"
+TASK = TaskSettings(classes=("ham", "spam"), question="Ham or spam?")
+TEXT = Settings(name="mails", data=DataSettings(kind="text", show=("text",)), task=TASK)
+
+
+# Without a server.
+
+
+@given(st.lists(st.text(min_size=1, max_size=3), unique=True, max_size=60))
+def test_every_key_is_given_once_and_a_digit_picks_itself(classes: list[str]) -> None:
+    keys = hotkeys([*classes, UNSURE, BROKEN])
+    given_out = [key for key in keys.values() if key]
+    assert len(set(given_out)) == len(given_out)
+    assert all(keys[digit] == digit for digit in "0123456789" if digit in classes)
+    assert list(keys) == [*classes, UNSURE, BROKEN]
+
+
+def test_unsure_and_broken_take_other_keys_where_classes_have_theirs() -> None:
+    keys = hotkeys(["u", "b", UNSURE, BROKEN])
+    assert keys == {"u": "u", "b": "b", UNSURE: "1", BROKEN: "2"}
+
+
+@given(
+    st.lists(
+        st.text(st.characters(codec="utf-8", exclude_categories=("Cc", "Cs", "Cn")), min_size=1),
+        unique=True,
+        min_size=2,
+    )
+)
+def test_the_label_config_holds_every_class_as_it_is(classes: list[str]) -> None:
+    task = TaskSettings(classes=tuple(classes), question='Which <one> & "why"?', unsure=False, broken=True)
+    settings = dataclasses.replace(TEXT, task=task)
+    assume(not any("$" in name or name == BROKEN for name in classes))
+    page = ElementTree.fromstring(label_config(settings))
+    assert [choice.get("value") for choice in page.iter("Choice")] == [*classes, BROKEN]
+    assert page.find("Header").get("value") == task.question  # type: ignore[union-attr]
+
+
+def test_a_class_that_label_studio_takes_for_a_field_is_refused() -> None:
+    settings = dataclasses.replace(TEXT, task=TaskSettings(classes=("$5", "US$")))
+    with pytest.raises(ConfigError, match=r'"\$5"'):
+        label_config(settings)
+
+
+def test_columns_with_any_name_get_names_that_label_studio_accepts() -> None:
+    columns = ("the text", "the_text", "ask", "2nd", "größe")
+    page = ElementTree.fromstring(label_config(dataclasses.replace(TEXT, data=DataSettings("", "text", columns))))
+    values = [str(text.get("value")) for text in page.iter("Text")]
+    assert len(set(values)) == 5
+    assert all(value[1:].isidentifier() and value.isascii() and value != "$ask" for value in values)
+
+
+@given(st.text() | st.recursive(st.none() | st.text() | st.integers(), st.lists).map(json.dumps))
+def test_whatever_was_stored_reads_as_something(raw: str) -> None:
+    assert SingleChoice(("ham", "spam")).read(read_result(raw)).outcome is Outcome.INVALID
+
+
+@pytest.mark.parametrize(
+    ("result", "problem"),
+    [
+        ([{"from_name": "note", "type": "textarea", "value": {"text": ["ham"]}}], 'a textarea of "note"'),
+        ([{"from_name": "label", "type": "rating", "value": {"rating": 4}}], "a rating"),
+        ([{"from_name": "label", "type": "choices", "value": {"choices": "ham"}}], "no list of choices"),
+        ([{"from_name": "label", "type": "choices", "value": {"choices": ["eggs"]}}], "eggs"),
+        (choice_result("ham", "text") + choice_result("spam", "text"), "2 choices"),
+        ([], "empty"),
+        ({"choices": ["ham"]}, "no list of regions"),
+    ],
+)
+def test_an_answer_that_our_control_did_not_write_is_invalid_and_says_why(result: object, problem: str) -> None:
+    answer = SingleChoice(("ham", "spam")).read(read_result(json.dumps(result)))
+    assert answer.outcome is Outcome.INVALID
+    assert problem in answer.problem
+
+
+def test_exported_tasks_hold_field_label_and_the_rest_as_meta(tmp_path: Path) -> None:
+    @dataclasses.dataclass
+    class Row:
+        item: str
+        label: str | None
+
+    rows = [Row("a", "ham"), Row("b", None)]
+    first, second = export_tasks(rows, [{"text": "x"}, {"image": tmp_path / "images" / "1 2.png"}], tmp_path / "images")
+    assert first["data"] == {"text": "x"}
+    assert read_result(json.dumps(first["annotations"][0]["result"])) == ["ham"]
+    assert second == {
+        "data": {"image": "/data/local-files/?d=images/1%202.png"},
+        "meta": {"item": "b", "label": None},
+        "annotations": [],
+    }
+
+
+# With the real server.
+
+
+class Host:
+    """Calls of people and programs around us, straight to the server."""
+
+    def __init__(self, studio: LocalStudio) -> None:
+        headers = {"Authorization": f"Token {studio.token}"}
+        limits = httpx.Limits(max_keepalive_connections=0)
+        self.client = httpx.Client(base_url=studio.url, headers=headers, timeout=30, trust_env=False, limits=limits)
+
+    def __call__(self, method: str, path: str, body: object = None) -> Any:
+        reply = self.client.request(method, path, json=body)
+        assert reply.is_success, reply.text[:500]
+        return reply.json() if reply.content else None
+
+    def tasks(self, project: int) -> list[dict[str, Any]]:
+        listed: list[dict[str, Any]] = self("GET", f"/api/tasks?project={project}&fields=all&page_size=500")["tasks"]
+        return listed
+
+
+@pytest.fixture(scope="session")
+def host(studio: LocalStudio) -> Host:
+    return Host(studio)
+
+
+@pytest.fixture(scope="session")
+def second(studio: LocalStudio, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Token of a second person, who came by the invitation link."""
+    link = LabelStudio(studio.url, token=studio.token).invite_link()
+    return account(tmp_path_factory.mktemp("expert") / "expert.json", link, url=studio.url)
+
+
+@pytest.fixture
+def backend(studio: LocalStudio, request: pytest.FixtureRequest) -> LabelStudio:
+    """A backend with a text project of its own."""
+    made = LabelStudio(studio.url, token=studio.token)
+    made.create_project(TEXT, marker=f"{request.node.name} {time.time_ns()}")
+    return made
+
+
+def texts(*numbers: int) -> list[Publication]:
+    asks = [Ask(f"ask-{number}", number, Purpose.POOL, AskState.SENDING) for number in numbers]
+    return [Publication(ask, {"text": f"text {ask.item}"}) for ask in asks]
+
+
+def again(backend: LabelStudio, studio: LocalStudio, **more: Any) -> LabelStudio:
+    """The backend as a new process has it."""
+    return LabelStudio(studio.url, token=studio.token, project=backend.project, **more)
+
+
+def seat(backend: LabelStudio, token: str) -> Annotator:
+    return Annotator(backend.url, token=token, project=backend.project)
+
+
+def task_of(backend: LabelStudio, ask: str) -> OpenTask:
+    return OpenTask(next(ref.task_id for ref in backend.tasks() if ref.ask == ask), {})
+
+
+def kinds(annotations: Sequence[Annotation]) -> dict[str | None, AnswerKind]:
+    return {annotation.ask: annotation.kind for annotation in annotations}
+
+
+class Proxy:
+    """A real proxy before the server; `fault(method, path)` says what to do to a request.
+
+    "lose the reply": the work is done and the connection cut; "lose the request": cut before the work; a status and
+    body: answered with these; None: passed on.
+    """
+
+    def __init__(self, target: str) -> None:
+        self.fault: Callable[[str, str], str | tuple[int, str] | None] = lambda method, path: None
+        self.seen: list[tuple[str, str]] = []
+        proxy, host = self, urlsplit(target).netloc
+
+        class Handler(BaseHTTPRequestHandler):
+            def pass_on(self) -> None:
+                body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                proxy.seen.append((self.command, self.path))
+                fault = proxy.fault(self.command, self.path)
+                if fault == "lose the request":
+                    return
+                if isinstance(fault, tuple):
+                    status, content = fault[0], fault[1].encode()
+                else:
+                    connection = http.client.HTTPConnection(host, timeout=30)
+                    connection.request(self.command, self.path, body, dict(self.headers))
+                    reply = connection.getresponse()
+                    status, content = reply.status, reply.read()
+                    connection.close()
+                if fault == "lose the reply":
+                    return
+                self.send_response(status)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(content)))
+                self.end_headers()
+                self.wfile.write(content)
+
+            def log_message(self, format: str, *args: object) -> None:
+                pass
+
+        for method in ("GET", "POST", "PATCH", "DELETE"):
+            setattr(Handler, f"do_{method}", Handler.pass_on)
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05})
+        self._thread.start()
+
+    def once(self, method: str, part: str, what: str | tuple[int, str]) -> None:
+        """Do `what` to the next such request."""
+        left = [what]
+        self.fault = lambda m, path: left.pop() if left and m == method and part in path else None
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+
+@pytest.fixture
+def proxy(studio: LocalStudio) -> Iterator[Proxy]:
+    opened = Proxy(studio.url)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def behind(backend: LabelStudio, proxy: Proxy, studio: LocalStudio) -> LabelStudio:
+    """A backend of the same project that reaches the server through the proxy."""
+    return LabelStudio(proxy.url, token=studio.token, project=backend.project, sleep=lambda seconds: None)
+
+
+pytestmark = [pytest.mark.filterwarnings("ignore::DeprecationWarning:label_studio_sdk.*")]
+
+
+@pytest.mark.studio
+def test_publishing_twice_makes_no_duplicates(backend: LabelStudio, studio: LocalStudio, host: Host) -> None:
+    backend.publish(texts(1, 2))
+    backend.publish(texts(1, 2, 3))
+    again(backend, studio).publish(texts(2, 3))
+    assert [task["data"]["ask"] for task in host.tasks(backend.project)] == ["ask-1", "ask-2", "ask-3"]
+    assert [ref.ask for ref in backend.tasks()] == ["ask-1", "ask-2", "ask-3"]
+
+
+@pytest.mark.studio
+def test_a_lost_reply_makes_no_duplicates_and_no_error(behind: LabelStudio, proxy: Proxy, host: Host) -> None:
+    proxy.once("POST", "/import", "lose the reply")
+    behind.publish(texts(1, 2, 3))
+    assert len(host.tasks(behind.project)) == 3
+    assert sum(method == "POST" and "/import" in path for method, path in proxy.seen) == 1
+
+
+@pytest.mark.studio
+def test_a_lost_request_is_an_error_and_the_next_call_makes_up_for_it(
+    behind: LabelStudio, proxy: Proxy, host: Host
+) -> None:
+    proxy.once("POST", "/import", "lose the request")
+    with pytest.raises(LabelingError, match="cannot reach Label Studio"):
+        behind.publish(texts(1, 2))
+    assert host.tasks(behind.project) == []
+    behind.publish(texts(1, 2))
+    assert len(host.tasks(behind.project)) == 2
+
+
+@pytest.mark.studio
+def test_a_read_is_repeated_while_the_server_is_passingly_away(behind: LabelStudio, proxy: Proxy) -> None:
+    proxy.once("GET", "/api/tasks", (502, "<html>Bad gateway</html>"))
+    assert list(behind.collect()) == []
+
+
+@pytest.mark.studio
+def test_a_task_carries_what_is_shown_and_its_ask_and_nothing_else(backend: LabelStudio, host: Host) -> None:
+    ask = Ask("ask-1", 1, Purpose.TEST, AskState.SENDING, utility=0.7, why={"margin": 0.1}, strategy="margin")
+    backend.publish([Publication(ask, {"text": "hello"})])
+    (task,) = host.tasks(backend.project)
+    assert task["data"] == {"text": "hello", "ask": "ask-1"}
+    assert (task["predictions"], task["meta"]) == ([], {})
+
+
+@pytest.mark.studio
+def test_images_are_served_from_their_folder_and_travel_inline_from_elsewhere(
+    studio: LocalStudio, host: Host, image_root: Path, tmp_path: Path
+) -> None:
+    backend = LabelStudio(studio.url, token=studio.token, image_root=image_root)
+    settings = Settings(name="images", data=DataSettings(kind="image"), task=TASK)
+    backend.create_project(settings, marker=f"images {time.time_ns()}")
+    elsewhere = tmp_path / "other.png"
+    elsewhere.write_bytes((image_root / "1.png").read_bytes())
+    asks = [publication.ask for publication in texts(1, 2)]
+    paths = [image_root / "a b" / "1+1 & é.png", elsewhere]
+    backend.publish([Publication(ask, {"image": path}) for ask, path in zip(asks, paths, strict=True)])
+    served, inline = (task["data"]["image"] for task in host.tasks(backend.project))
+    reply = httpx.get(studio.url + served, headers={"Authorization": f"Token {studio.token}"}, trust_env=False)
+    assert reply.content == paths[0].read_bytes()
+    assert httpx.get(studio.url + served, trust_env=False).status_code == 401
+    assert inline.startswith("data:image/png;base64,")
+    assert name_of({"image": served}) == "1+1 & é.png"
+    assert all(finding.ok for finding in backend.check(settings))
+
+
+@pytest.mark.studio
+def test_rows_are_shown_as_a_table(studio: LocalStudio, host: Host) -> None:
+    backend = LabelStudio(studio.url, token=studio.token)
+    settings = Settings(name="rows", data=DataSettings(kind="table"), task=TASK)
+    backend.create_project(settings, marker=f"rows {time.time_ns()}")
+    (publication,) = texts(1)
+    backend.publish([dataclasses.replace(publication, shown={"row": {"age": 3, "weight": float("nan")}})])
+    assert host.tasks(backend.project)[0]["data"] == {"row": {"age": 3, "weight": ""}, "ask": "ask-1"}
+
+
+@pytest.mark.studio
+def test_an_answer_comes_with_who_when_and_how_long(backend: LabelStudio, second: str, studio: LocalStudio) -> None:
+    backend.publish(texts(1, 2))
+    seat(backend, studio.token).answer(task_of(backend, "ask-1"), "ham", lead_time_s=2.5)
+    seat(backend, second).answer(task_of(backend, "ask-2"), "spam", lead_time_s=1.0)
+    ours, theirs = backend.collect()
+    assert (ours.ask, ours.person, ours.lead_time_s) == ("ask-1", studio.user, 2.5)
+    assert (theirs.ask, theirs.person, read_result(theirs.raw)) == ("ask-2", "expert@loop.local", ["spam"])
+    assert ours.source == f"label-studio:{backend.project}"
+    assert ours.kind is AnswerKind.SUBMITTED
+    offset = ours.updated_at.utcoffset()
+    assert offset is not None
+    assert offset.total_seconds() == 0
+    assert ours.created_at is not None
+    assert ours.created_at <= ours.updated_at
+
+
+@pytest.mark.studio
+def test_skip_edit_and_deletion_come_as_versions(backend: LabelStudio, host: Host, studio: LocalStudio) -> None:
+    backend.publish(texts(1, 2))
+    assert list(backend.collect()) == []
+    annotator = seat(backend, studio.token)
+    annotator.skip(task_of(backend, "ask-1"), lead_time_s=1.0)
+    annotator.answer(task_of(backend, "ask-2"), "ham", lead_time_s=1.0)
+    skipped, first = backend.collect()
+    assert skipped.kind is AnswerKind.SKIPPED
+    host("PATCH", f"/api/annotations/{first.id}/", {"result": choice_result("spam", "text")})
+    edited = next(annotation for annotation in backend.collect() if annotation.id == first.id)
+    assert edited.updated_at > first.updated_at
+    assert read_result(edited.raw) == ["spam"]
+    host("DELETE", f"/api/annotations/{first.id}/")
+    gone = next(annotation for annotation in backend.collect() if annotation.id == first.id)
+    assert gone.kind is AnswerKind.RETRACTED
+    assert gone.updated_at > edited.updated_at
+    assert (gone.ask, gone.person) == (first.ask, first.person)
+
+
+@pytest.mark.studio
+def test_a_deletion_while_nobody_looked_is_noticed_after_a_restart(
+    backend: LabelStudio, host: Host, studio: LocalStudio
+) -> None:
+    backend.publish(texts(1, 2))
+    for ask in ("ask-1", "ask-2"):
+        seat(backend, studio.token).answer(task_of(backend, ask), "ham", lead_time_s=1.0)
+    known = list(backend.collect())
+    host("DELETE", f"/api/annotations/{known[0].id}/")
+    restarted = again(backend, studio)
+    restarted.resume(known, backend.tasks())
+    first = list(restarted.collect())
+    assert kinds(first) == {"ask-1": AnswerKind.RETRACTED, "ask-2": AnswerKind.SUBMITTED}
+    third = again(backend, studio)
+    third.resume([*known, *first], backend.tasks())
+    assert kinds(list(third.collect())) == {"ask-2": AnswerKind.SUBMITTED}
+    assert kinds(list(again(backend, studio).collect())) == {"ask-2": AnswerKind.SUBMITTED}
+
+
+@pytest.mark.studio
+def test_a_vanished_task_retracts_nothing_even_where_its_ask_is_published_anew(
+    backend: LabelStudio, host: Host, studio: LocalStudio
+) -> None:
+    backend.publish(texts(1))
+    seat(backend, studio.token).answer(task_of(backend, "ask-1"), "ham", lead_time_s=1.0)
+    known = list(backend.collect())
+    host("DELETE", f"/api/tasks/{task_of(backend, 'ask-1').id}/")
+    assert list(backend.collect()) == []
+    backend.publish(texts(1))
+    assert list(backend.collect()) == []
+    restarted = again(backend, studio)
+    restarted.resume(known, backend.tasks())
+    assert list(restarted.collect()) == []
+
+
+@pytest.mark.studio
+def test_drafts_predictions_and_foreign_tasks_are_no_answers(
+    backend: LabelStudio, host: Host, studio: LocalStudio
+) -> None:
+    backend.publish(texts(1))
+    task = task_of(backend, "ask-1").id
+    host("POST", f"/api/tasks/{task}/drafts", {"result": choice_result("ham", "text"), "lead_time": 1})
+    host("POST", "/api/predictions/", {"task": task, "result": choice_result("ham", "text"), "score": 0.9})
+    foreign: list[dict[str, Any]] = [
+        {"data": {"text": "theirs"}},
+        {"data": {"text": "odd", "ask": 7}},
+        {"data": {"text": "no", "ask": ""}},
+    ]
+    answers = [{"result": choice_result("ham", "text")}]
+    host("POST", f"/api/projects/{backend.project}/import", [{**one, "annotations": answers} for one in foreign])
+    assert list(again(backend, studio).collect()) == []
+    assert len(backend.tasks()) == 1
+
+
+@pytest.mark.studio
+def test_many_tasks_and_answers_are_all_seen_page_by_page(
+    backend: LabelStudio, host: Host, studio: LocalStudio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(label_studio, "_PAGE", 3)
+    backend.publish(texts(*range(7)))
+    assert list(backend.collect()) == []
+    for number in range(7):
+        seat(backend, studio.token).answer(task_of(backend, f"ask-{number}"), "ham", lead_time_s=1.0)
+    wanted = [f"ask-{number}" for number in range(7)]
+    assert [annotation.ask for annotation in backend.collect()] == wanted
+    assert [annotation.ask for annotation in again(backend, studio).collect()] == wanted
+
+
+@pytest.mark.studio
+def test_the_full_look_comes_at_first_and_then_every_few_minutes(
+    backend: LabelStudio, studio: LocalStudio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0.0]
+    looking = again(backend, studio, reconcile_every_s=300.0, clock=lambda: now[0])
+    looking.publish(texts(1))
+    seat(backend, studio.token).answer(task_of(looking, "ask-1"), "ham", lead_time_s=1.0)
+    assert len(list(looking.collect())) == 1
+    monkeypatch.setattr(label_studio, "_OVERLAP", -timedelta(days=1))
+    assert list(looking.collect()) == []
+    now[0] = 301.0
+    assert len(list(looking.collect())) == 1
+
+
+@pytest.mark.studio
+def test_an_answer_to_either_of_two_tasks_counts_and_the_spare_one_goes_at_the_end(
+    backend: LabelStudio, host: Host, studio: LocalStudio
+) -> None:
+    backend.publish(texts(1, 2, 3))
+    host("POST", f"/api/projects/{backend.project}/import", [{"data": {"text": "text 1", "ask": "ask-1"}}])
+    spare = max(task["id"] for task in host.tasks(backend.project))
+    annotator = seat(backend, studio.token)
+    annotator.answer(OpenTask(spare, {}), "ham", lead_time_s=1.0)
+    assert kinds(list(backend.collect())) == {"ask-1": AnswerKind.SUBMITTED}
+    draft = task_of(backend, "ask-2").id
+    host("POST", f"/api/tasks/{draft}/drafts", {"result": choice_result("ham", "text"), "lead_time": 1})
+    backend.retire([publication.ask for publication in texts(2, 3)])
+    assert {task["id"] for task in host.tasks(backend.project)} == {spare, draft}
+    assert [version.kind for version in backend.collect() if version.kind is AnswerKind.RETRACTED] == []
+
+
+@pytest.mark.studio
+def test_a_project_is_made_once_and_another_hands_project_is_left_alone(studio: LocalStudio, host: Host) -> None:
+    marker = f"loop {time.time_ns()}"
+    backend = LabelStudio(studio.url, token=studio.token)
+    number = backend.create_project(TEXT, marker=marker)
+    assert LabelStudio(studio.url, token=studio.token).create_project(TEXT, marker=marker) == number
+    other = dataclasses.replace(TEXT, task=dataclasses.replace(TASK, question="Really?", instructions="Look well."))
+    assert LabelStudio(studio.url, token=studio.token, project=number).create_project(other, marker=marker) == number
+    made = host("GET", f"/api/projects/{number}/")
+    assert "Really?" in made["label_config"]
+    assert (made["expert_instruction"], made["show_instruction"]) == ("Look well.", True)
+    assert (made["show_collab_predictions"], made["skip_queue"]) == (False, "IGNORE_SKIPPED")
+    assert (made["maximum_annotations"], made["sampling"]) == (1, "Sequential sampling")
+    theirs = host("POST", "/api/projects/", {"title": "theirs", "label_config": label_config(TEXT)})
+    LabelStudio(studio.url, token=studio.token, project=theirs["id"]).create_project(other, marker=marker)
+    assert "Really?" not in host("GET", f"/api/projects/{theirs['id']}/")["label_config"]
+
+
+@pytest.mark.studio
+def test_doctor_says_what_is_well_and_what_is_not(backend: LabelStudio, host: Host, studio: LocalStudio) -> None:
+    findings = backend.check(TEXT)
+    assert all(finding.ok for finding in findings), findings
+    assert "Label Studio 1." in findings[0].text
+    other = dataclasses.replace(TEXT, task=TaskSettings(classes=("ham", "eggs")))
+    backend.publish(texts(1))
+    guess = {"task": task_of(backend, "ask-1").id, "result": choice_result("ham", "text"), "model_version": "m1"}
+    host("POST", "/api/predictions/", guess)
+    host("PATCH", f"/api/projects/{backend.project}/", {"sampling": "Uniform sampling", "model_version": "m1"})
+    bad = [finding.text for finding in backend.check(other) if not finding.ok]
+    assert len(bad) == 2
+    assert "label config" in bad[0]
+    assert "Uniform sampling" in bad[1]
+    assert "m1" in bad[1]
+    (last,) = LabelStudio(studio.url, token="0" * 40, project=backend.project).check(TEXT)[1:]
+    assert not last.ok
+    assert "refuses our token" in last.text
+
+
+@pytest.mark.studio
+def test_a_refused_token_is_an_error_of_its_own_and_is_never_shown(studio: LocalStudio) -> None:
+    secret = "5ecre7" + "0" * 34
+    with pytest.raises(TokenError) as caught:
+        LabelStudio(studio.url, token=secret, project=1).publish(texts(1))
+    shown, cause = str(caught.value), caught.value.__cause__
+    assert secret not in f"{shown} {cause!r} {cause} {LabelStudio(studio.url, token=secret)!r}"
+    with pytest.raises(TokenError, match="no token"):
+        LabelStudio(studio.url, token="", project=1).publish(texts(1))
+
+
+@pytest.mark.studio
+def test_a_personal_access_token_works_too(backend: LabelStudio, host: Host) -> None:
+    made = host("POST", "/api/token/")
+    personal = LabelStudio(backend.url, token=made["token"], project=backend.project)
+    personal.publish(texts(1))
+    assert list(personal.collect()) == []
+
+
+@pytest.mark.studio
+def test_a_missing_project_and_a_server_that_is_down_are_plain_sentences(studio: LocalStudio) -> None:
+    with pytest.raises(LabelingError, match="project 987654"):
+        LabelStudio(studio.url, token=studio.token, project=987654).publish(texts(1))
+    closed = ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler)
+    closed.server_close()
+    url = f"http://127.0.0.1:{closed.server_port}"
+    with pytest.raises(LabelingError, match=f"cannot reach Label Studio at {url}: connection refused"):
+        LabelStudio(url, token="x", project=1, sleep=lambda seconds: None).publish(texts(1))
+    with pytest.raises(LabelingError, match="no address"):
+        LabelStudio("localhost", token="x", project=1).publish(texts(1))
+    with pytest.raises(LabelingError, match="create one first"):
+        LabelStudio(studio.url, token=studio.token).publish(texts(1))
+
+
+@pytest.mark.studio
+@pytest.mark.parametrize("status", [200, 404, 500])
+def test_a_page_of_html_is_named_and_not_shown(behind: LabelStudio, proxy: Proxy, status: int) -> None:
+    proxy.fault = lambda method, path: (status, "<!doctype html><html>" + "x" * 5000)
+    with pytest.raises(LabelingError, match="HTML page") as caught:
+        behind.publish(texts(1))
+    assert len(str(caught.value)) < 400
+
+
+@pytest.mark.studio
+def test_data_that_the_page_cannot_show_is_refused_with_the_servers_reason(backend: LabelStudio) -> None:
+    (publication,) = texts(1)
+    with pytest.raises(LabelingError, match='"text\\\\" key is expected'):
+        backend.publish([dataclasses.replace(publication, shown={"other": "x"})])
+
+
+# Webhooks.
+
+
+class Receiver:
+    """Collects what Label Studio posts."""
+
+    def __init__(self) -> None:
+        self.posts: list[tuple[str, dict[str, Any]]] = []
+        receiver = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                receiver.posts.append((self.headers.get(SECRET_HEADER, ""), body))
+                self.send_response(204)
+                self.end_headers()
+
+            def log_message(self, format: str, *args: object) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_port}/webhook"
+        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05})
+        self._thread.start()
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    opened = Receiver()
+    yield opened
+    opened.close()
+
+
+@pytest.mark.studio
+def test_our_webhook_tells_of_answers_with_our_secret_and_replaces_its_forerunner(
+    backend: LabelStudio, host: Host, studio: LocalStudio, receiver: Receiver
+) -> None:
+    theirs = host("POST", "/api/webhooks/", {"url": "http://127.0.0.1:1/theirs", "project": backend.project})
+    assert backend.webhook("http://127.0.0.1:9/stale", "old").ok
+    assert backend.webhook(receiver.url, "secret").ok
+    hooks = host("GET", f"/api/webhooks/?project={backend.project}")
+    assert sorted(hook["url"] for hook in hooks) == sorted(["http://127.0.0.1:1/theirs", receiver.url])
+    host("DELETE", f"/api/webhooks/{theirs['id']}/")
+    backend.publish(texts(1))
+    seat(backend, studio.token).answer(task_of(backend, "ask-1"), "ham", lead_time_s=1.0)
+    assert [(secret, body["action"]) for secret, body in receiver.posts] == [("secret", "ANNOTATION_CREATED")]
+    backend.forget_webhooks()
+    assert host("GET", f"/api/webhooks/?project={backend.project}") == []
+
+
+@pytest.mark.studio
+def test_a_webhook_that_the_server_refuses_is_a_finding_and_not_an_error(behind: LabelStudio, proxy: Proxy) -> None:
+    reason = json.dumps({"detail": "URL resolves to a reserved network address (block: 127.0.0.0/8)"})
+    proxy.once("POST", "/api/webhooks", (403, reason))
+    finding = behind.webhook("http://127.0.0.1:9/webhook", "secret")
+    assert not finding.ok
+    assert "reserved network address" in finding.text
+    assert "LABEL_STUDIO_SSRF_PROTECTION_ENABLED=false" in finding.text
+
+
+def shape(value: object) -> object:
+    """The keys of a payload and of what it holds, without the values."""
+    if isinstance(value, dict):
+        return {key: shape(part) for key, part in value.items() if key not in {"data", "value", "control_weights"}}
+    return [shape(value[0])] if isinstance(value, list) and value else None
+
+
+@pytest.mark.studio
+def test_the_recorded_payloads_are_what_the_server_sends(
+    backend: LabelStudio, host: Host, studio: LocalStudio, receiver: Receiver
+) -> None:
+    """With RECORD_PAYLOADS set, writes them anew."""
+    hook = {"url": receiver.url, "project": backend.project, "send_for_all_actions": True, "send_payload": True}
+    host("POST", "/api/webhooks/", hook)
+    backend.publish(texts(1, 2))
+    seat(backend, studio.token).answer(task_of(backend, "ask-1"), "ham", lead_time_s=1.0)
+    (annotation,) = backend.collect()
+    host("PATCH", f"/api/annotations/{annotation.id}/", {"result": choice_result("spam", "text")})
+    host("DELETE", f"/api/annotations/{annotation.id}/")
+    other = task_of(backend, "ask-2").id
+    host("POST", "/api/predictions/", {"task": other, "result": choice_result("ham", "text"), "model_version": "m"})
+    chosen = {"selectedItems": {"all": False, "included": [other]}, "model_version": "m"}
+    host("POST", f"/api/dm/actions?id=predictions_to_annotations&project={backend.project}", chosen)
+    host("PATCH", f"/api/projects/{backend.project}/", {"title": "another title"})
+    host("DELETE", f"/api/tasks/{other}/")
+    sent = {body["action"]: body for _, body in receiver.posts}
+    if os.environ.get("RECORD_PAYLOADS"):
+        for action, body in sent.items():
+            text = json.dumps(body, indent=1, sort_keys=True, ensure_ascii=False)
+            (PAYLOADS / f"{action.lower()}.json").write_text(text + "\n", encoding="utf-8")
+    recorded = {path.stem.upper(): json.loads(path.read_text(encoding="utf-8")) for path in PAYLOADS.glob("*.json")}
+    assert set(label_studio.EVENTS) <= recorded.keys()
+    assert shape(sent) == shape(recorded)
+
+
+# People.
+
+
+@pytest.mark.studio
+def test_the_expert_answers_everything_it_sees_and_skips_what_it_does_not_know(
+    backend: LabelStudio, second: str, tmp_path: Path
+) -> None:
+    table = tmp_path / "answers.csv"
+    table.write_text("words,kind\ntext 1,ham\ntext 2,spam\n", encoding="utf-8")
+    backend.publish(texts(1, 2, 3))
+    answers = read_answers(table, "words", "kind")
+    expert = Expert(backend.url, token=second, project=backend.project, answers=answers)
+    while expert.answer_next():
+        pass
+    assert expert.answered == 3
+    given_answers = {annotation.ask: annotation for annotation in backend.collect()}
+    assert read_result(given_answers["ask-1"].raw) == ["ham"]
+    assert read_result(given_answers["ask-2"].raw) == ["spam"]
+    assert given_answers["ask-3"].kind is AnswerKind.SKIPPED
+
+
+@pytest.mark.studio
+def test_the_expert_goes_on_when_the_server_is_back(
+    behind: LabelStudio, proxy: Proxy, second: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("active_loop.expert._AWAY_S", (0.01,))
+    monkeypatch.setattr("active_loop.expert._IDLE_S", 0.01)
+    behind.publish(texts(1))
+    failed, answered = threading.Event(), threading.Event()
+
+    def down(method: str, path: str) -> tuple[int, str] | None:
+        failed.set()
+        return (502, "")
+
+    def up(method: str, path: str) -> None:
+        if "/next" in path and expert.answered:
+            answered.set()
+
+    proxy.fault = down
+    with Expert(proxy.url, token=second, project=behind.project, answers={"text 1": "ham"}) as expert:
+        assert failed.wait(20)
+        proxy.fault = up
+        assert answered.wait(20)
+    assert kinds(list(behind.collect())) == {"ask-1": AnswerKind.SUBMITTED}
+    assert expert.error is None
+
+
+@pytest.mark.studio
+def test_signing_up_again_opens_the_same_account(studio: LocalStudio, second: str, tmp_path: Path) -> None:
+    link = LabelStudio(studio.url, token=studio.token).invite_link()
+    file = tmp_path / "person.json"
+    token = account(file, link, url=studio.url, email="third@loop.local")
+    assert account(file, "not used", url=studio.url) == token
+    kept = json.loads(file.read_text())
+    del kept["token"]
+    file.write_text(json.dumps(kept))
+    assert account(file, link, url=studio.url) == token
+    assert file.stat().st_mode & 0o077 == 0
