@@ -62,7 +62,10 @@ def _predictions(learner: Any, X: Matrix) -> Floats:
     ask = getattr(learner, "vote_proba", None) or _proba_of(learner)
     try:
         answer = np.asarray(ask(X))
-    except NotFittedError:
+    except NotFittedError as error:
+        members = getattr(learner, "learner_list", [learner])
+        if any(getattr(member, "X_training", None) is not None for member in members):
+            raise PredictionError("some members of the committee were fitted and some not: fit all of them.") from error
         return np.full((_n_members(learner), _n_rows(X), 2), 0.5)
     return answer.swapaxes(0, 1) if hasattr(learner, "vote_proba") else answer[None]
 

@@ -16,7 +16,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.naive_bayes import GaussianNB, MultinomialNB
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import FunctionTransformer
 from sklearn.svm import LinearSVC
 from sklearn.utils import check_X_y
 
@@ -252,6 +252,15 @@ def test_before_a_committee_learned_anything_the_choice_is_random(name: str, hom
     assert len(set(unfitted.query(table()[0], n_instances=5)[0].tolist())) == 5
 
 
+@BOTH
+def test_a_committee_that_is_fitted_in_part_is_refused(home: str) -> None:
+    learner, committee = classes_of(home)
+    X, y = table(12)
+    members = [learner(LogisticRegression()), learner(GaussianNB(), X_training=X, y_training=y)]
+    with pytest.raises(PredictionError, match="fit all of them"):
+        committee(members, VoteEntropy()).query(X)
+
+
 def test_after_every_new_label_ties_are_broken_anew() -> None:
     X, y = table()
     answers = {tuple(Random(seed=4)(single("ours", Random(), X[:n], y[:n]), X, 5)[0].tolist()) for n in (6, 7, 8)}
@@ -281,17 +290,18 @@ def test_coverage_keeps_away_from_what_the_learner_knows(home: str) -> None:
     assert committee.query(X, n_instances=1)[0][0] >= 40
 
 
+def first_column(X: Reals) -> Reals:
+    return X[:, :1]
+
+
 def test_distances_are_taken_in_what_the_pipeline_makes_of_the_rows() -> None:
-    """The second column is noise on a large scale, which the pipeline evens out."""
-    draw = np.random.default_rng(0)
-    X = np.column_stack([np.repeat([0.0, 8.0, 16.0], 20), 1e4 * draw.normal(size=60)])
-    y = np.repeat([0, 1, 2], 20)
-    pipeline = make_pipeline(StandardScaler(), LogisticRegression())
-    learner = ActiveLearner(pipeline, KMeans(), X_training=X, y_training=y, on_transformed=True)
-    learner.X_training = X[:20]
-    chosen, rows = learner.query(X, n_instances=2)
-    assert rows[:, 0].min() > 0
-    assert len(chosen) == 2
+    """The second column is large noise, which the pipeline drops."""
+    y = np.repeat(np.arange(6), 10)
+    X = np.column_stack([8.0 * y, 1e4 * np.random.default_rng(0).normal(size=60)])
+    pipeline = make_pipeline(FunctionTransformer(first_column), LogisticRegression(max_iter=1000))
+    learner = ActiveLearner(pipeline, KMeans(), X_training=X[:20], y_training=y[:20], on_transformed=True)
+    _, rows = learner.query(X, n_instances=4)
+    assert sorted(rows[:, 0].tolist()) == [16, 24, 32, 40]
 
 
 def test_texts_can_be_a_pool() -> None:
