@@ -41,6 +41,7 @@ USER: Final = "owner@loop.local"
 
 _GRACE_S: Final = 10.0
 _POLL_S: Final = 0.1
+_PORT_S: Final = 3.0
 _DATABASE: Final = "label_studio.sqlite3"
 _HOST: Final = "127.0.0.1"
 
@@ -160,12 +161,12 @@ class LocalStudio:
 
     @classmethod
     def running(cls, folder: Path) -> LocalStudio | None:
-        """The server of this loop folder that another process runs now: its address and its token; None if none runs."""
+        """The server of this loop folder that a process runs now: its address and its token; None if none runs."""
         home = folder / "label-studio"
-        note = _read_note(home / "server.json")
-        if note is None or not note.is_running or not (home / "credentials.json").is_file():
+        note, credentials = _read_note(home / "server.json"), _kept(home / "credentials.json")
+        if note is None or credentials is None or not note.is_running:
             return None
-        return cls(folder, None, Path(), _credentials(home / "credentials.json"))
+        return cls(folder, None, Path(), credentials)
 
     def wait(self, on_progress: Progress | None = None, *, deadline_s: float = 300.0) -> LocalStudio:
         """Return once the server answers and knows our token; on any failure nothing is left running."""
@@ -309,13 +310,7 @@ def _executable() -> Path:
 
 def _credentials(file: Path) -> Credentials:
     """The credentials in `file` (made on the first start, readable by its owner only), with a port that is free."""
-    if file.exists():
-        try:
-            kept = Credentials(**json.loads(file.read_text()))
-        except (ValueError, TypeError) as error:
-            raise LabelingError(f"cannot read {file}: {error}. Restore it, or remove the folder around it.") from error
-    else:
-        kept = Credentials(USER, secrets.token_urlsafe(12), secrets.token_hex(20), 0)
+    kept = _kept(file) or Credentials(USER, secrets.token_urlsafe(12), secrets.token_hex(20), 0)
     credentials = replace(kept, port=_free_port(kept.port))
     if credentials != kept:
         draft = file.with_suffix(".new")
@@ -326,14 +321,34 @@ def _credentials(file: Path) -> Credentials:
     return credentials
 
 
+def _kept(file: Path) -> Credentials | None:
+    """The credentials as they were written down, None before the first start."""
+    try:
+        return Credentials(**json.loads(file.read_text())) if file.exists() else None
+    except (OSError, ValueError, TypeError) as error:
+        raise LabelingError(f"cannot read {file}: {error}. Restore it, or remove the folder around it.") from error
+
+
 def _free_port(wanted: int) -> int:
-    """`wanted` if nobody listens there, else any free port: Label Studio would silently move to the next one."""
-    for port in (wanted, 0):
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind((_HOST, port))
-            return int(probe.getsockname()[1])
-    raise LabelingError(f"cannot start a Label Studio: no free port on {_HOST}.")
+    """`wanted` if nobody listens there, else any free port: Label Studio would silently move to the next one.
+
+    A server that has just ended may hold its port for a moment longer, so a taken one is tried for a few seconds.
+    """
+    end = time.monotonic() + _PORT_S
+    while not _is_free(wanted) and time.monotonic() < end:
+        time.sleep(_POLL_S)
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind((_HOST, wanted if _is_free(wanted) else 0))
+        return int(probe.getsockname()[1])
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe, contextlib.suppress(OSError):
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind((_HOST, port))
+        return True
+    return False
 
 
 def _status(port: int, path: str, token: str = "") -> int | None:

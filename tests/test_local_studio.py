@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 import pytest
 
-from active_loop import guard
+from active_loop import guard, local_studio
 from active_loop.domain import Ask, AskState, Purpose
 from active_loop.errors import LabelingError
 from active_loop.label_studio import LabelStudio, hotkeys, read_result
@@ -112,6 +112,16 @@ def test_a_server_that_dies_is_reported_with_the_end_of_its_log(
         LocalStudio.start(tmp_path / "loop")
 
 
+def test_a_port_that_somebody_else_took_is_not_fought_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local_studio, "_PORT_S", 0.0)
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        taken = other.getsockname()[1]
+        assert local_studio._free_port(taken) != taken
+    assert local_studio._free_port(taken) == taken
+
+
 def test_broken_credentials_are_reported_and_not_replaced(tmp_path: Path) -> None:
     file = tmp_path / "label-studio" / "credentials.json"
     file.parent.mkdir()
@@ -140,6 +150,9 @@ def test_the_server_is_gone_soon_after_its_starter_was_killed_and_comes_back_as_
         assert (again.url, again.token) == (url, token)
         assert list(backend.collect()) == []
         assert LabelStudio(again.url, token=again.token).create_project(DIGITS, marker="killed") == project
+        seen = LocalStudio.running(tmp_path)
+        assert seen is not None
+        assert (seen.url, seen.token, seen.pid) == (again.url, again.token, again.pid)
         assert again.pid is not None
         ours, since = again.pid, guard.process_started(again.pid)
         leave_behind(again)
@@ -147,6 +160,7 @@ def test_the_server_is_gone_soon_after_its_starter_was_killed_and_comes_back_as_
             assert guard.process_started(ours) != since
             assert third.url == url
         assert third.pid is None
+        assert LocalStudio.running(tmp_path) is None
     home = tmp_path / "label-studio"
     assert home.stat().st_mode & 0o077 == 0
     assert (home / "credentials.json").stat().st_mode & 0o077 == 0
