@@ -16,6 +16,8 @@ ROOT = Path(__file__).resolve().parent.parent
 # From the top down; a module may import what stands in a lower row. `__init__` holds the public names of active_loop.
 ROWS: list[set[str]] = [
     {"cli", "__main__"},
+    {"screen"},
+    {"demo", "init"},
     {"session"},
     {"server"},
     {"__init__"},
@@ -55,7 +57,8 @@ ONLY = {
     "query_strategies": {"loop", "scoring", "learner", "config"},
     "flask": {"server"},
     "waitress": {"server"},
-    "click": {"cli"},
+    "click": {"cli", "init"},
+    "rich": {"cli", "screen"},
 }
 
 
