@@ -187,6 +187,11 @@ class Loop:
         self.store.import_items(items, answers, facts)
         return Progressed(f"{len(items)} items imported, {plan.reserved} of them reserved for testing")
 
+    def import_items(self) -> None:
+        """Do what `step` would do first: settle the settings and import the items."""
+        while self._settle() or self._import():
+            pass
+
     def add_items(self) -> int:
         """Import what the source holds and the store does not; returns how many items were added.
 

@@ -15,9 +15,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from .answers import reader
-from .domain import COLD_START, Annotation, Ask, Look, Merged, Purpose, Score, Split, Verdict
-from .evaluate import METRICS, more_to_certify
+from .domain import COLD_START, Annotation, Ask, Look, Merged, Purpose, Round, Score, Split, Verdict
+from .evaluate import METRICS, WRONG, more_to_certify
 from .merge import merge
 from .settings import Settings, from_json
 from .sources import Source
@@ -107,7 +109,8 @@ def _status(store: Store) -> Status:
     stops = store.events("stopped")
     stop = in_force(stops[-1].body, settings.stop_on, settings.budget.answers) if stops else None
     stopped = stop.reason if stop else ""
-    curve = tuple(_curve(ranked, store.scores(), annotations, asks))
+    scores = {score.round: score for score in store.scores()} | {look.round: _reading(store, look) for look in looks}
+    curve = tuple(_curve(ranked, scores, annotations, asks))
     return Status(
         name=settings.name,
         metric=settings.target.metric,
@@ -145,17 +148,27 @@ def _newest(annotations: Iterable[Annotation]) -> list[Annotation]:
     return list({(a.source, a.id): a for a in annotations}.values())
 
 
+def _reading(store: Store, look: Look) -> Score:
+    """What a look saw, as a reading of its round: on more test items than the round itself was scored on."""
+    task = make_task(current_settings(store).task)
+    seen = store.look_items(look.number)
+    truth = np.array([task.encode([i.label])[0] if i.label else WRONG for i in seen], dtype=np.int64)
+    predicted = np.asarray(task.encode([i.predicted for i in seen]), dtype=np.int64)
+    rng = np.random.default_rng([look.number])
+    reading = METRICS[look.metric].read(truth, predicted, len(task.classes), rng)
+    return Score(look.round, look.metric, look.value, reading.low, reading.high, look.n)
+
+
 def _curve(
-    ranked: Sequence[Any], scores: Sequence[Score], annotations: Sequence[Annotation], asks: Sequence[Ask]
+    ranked: Sequence[Round], scores: Mapping[int, Score], annotations: Sequence[Annotation], asks: Sequence[Ask]
 ) -> Iterable[CurvePoint]:
-    by_round = {score.round: score for score in scores}
     first_of: dict[str, int] = {}
     for a in annotations:
         if a.ask and a.position:
             first_of.setdefault(a.ask, a.position)
     positions = sorted(first_of.values())
     for round_ in ranked:
-        score = by_round.get(round_.number)
+        score = scores.get(round_.number)
         yield CurvePoint(
             round=round_.number,
             n_labels=round_.record["n_labels"],

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from .domain import StepResult, Stopped
 from .driver import Driver, Report, Unreachable
-from .errors import ConfigError, LabelingError
+from .errors import ActiveLoopError, ConfigError, FolderError, LabelingError
 from .label_studio import Finding, LabelStudio
 from .labeling import LabelingBackend, Terminal
 from .local_studio import LocalStudio
@@ -221,7 +221,7 @@ def _introduce(made: Session, store: Store, settings: Settings, dashboard: str, 
     place = made.labeling
     if place is None:
         return
-    place.create_project(settings, marker=f"active-loop {store.uid()}")
+    place.create_project(settings, marker=_marker(store))
     place.resume(store.annotations(), store.tasks())
     address = settings.server.public_url or dashboard
     if address:
@@ -232,3 +232,97 @@ def _introduce(made: Session, store: Store, settings: Settings, dashboard: str, 
 def _forget(place: LabelStudio) -> None:
     with suppress(LabelingError):  # a server that is gone calls nobody
         place.forget_webhooks()
+
+
+# one verb each, without a run
+
+
+def import_items(folder: Path, settings: Settings) -> tuple[int, int]:
+    """Read the data into the loop: everything at first, later what is new. Returns items added, and items in all."""
+    with FolderLock(folder):
+        store = Store(folder / DATABASE)
+        try:
+            before = store.n_items()
+            nowhere = Terminal(settings.task.classes)
+            loop = Loop(settings, store, open_source(settings.data, folder), nowhere, InlineRunner(), folder=folder)
+            if before:
+                loop.add_items()
+            else:
+                loop.import_items()
+            return store.n_items() - before, store.n_items()
+        finally:
+            store.close()
+
+
+@contextmanager
+def dashboard(folder: Path, settings: Settings) -> Iterator[Server]:
+    """The dashboard alone, for a loop that is not running or that another process runs."""
+    server = _serve(folder, settings, _Live(), secrets.token_urlsafe(24), settings.labeling.url)
+    try:
+        yield server
+    finally:
+        server.close()
+
+
+def running_studio(folder: Path, settings: Settings) -> LabelStudio:
+    """The Label Studio that the loop uses, if it is running now; `LabelingError` if it is not."""
+    if settings.labeling.backend != "label-studio":
+        raise ConfigError(f'the loop in {folder} uses "{settings.labeling.backend}", not Label Studio.')
+    if settings.labeling.url:
+        place = LabelStudio(settings.labeling.url, token=token(settings.labeling), project=settings.labeling.project)
+    else:
+        studio = LocalStudio.running(folder)
+        if studio is None:
+            raise LabelingError(f"Label Studio is not running: start the loop with `active-loop run {folder}` first.")
+        place = LabelStudio(studio.url, token=studio.token)
+    if not place.project and (folder / DATABASE).is_file():
+        store = Store(folder / DATABASE, readonly=True)
+        try:
+            place.find_project(marker=_marker(store))
+        finally:
+            store.close()
+    return place
+
+
+def examine(folder: Path, read: Callable[[], Settings]) -> list[Finding]:
+    """What is well with a set-up and what is not, from the settings to the order of tasks."""
+    try:
+        settings = read()
+    except ActiveLoopError as error:
+        return [Finding(False, str(error))]
+    findings = [Finding(True, "loop.toml can be read, and says nothing impossible")]
+    try:
+        source = open_source(settings.data, folder)
+        n = len(source.records())
+        findings.append(
+            Finding(True, f"{settings.data.path}: {n} items, {source.n_duplicates} exact duplicates merged")
+        )
+        findings += [Finding(True, notice) for notice in source.notices]
+    except ActiveLoopError as error:
+        findings.append(Finding(False, str(error)))
+    findings += _examine_folder(folder)
+    if settings.labeling.backend == "label-studio":
+        findings += _examine_place(folder, settings)
+    return findings
+
+
+def _examine_folder(folder: Path) -> list[Finding]:
+    try:
+        Store(folder / DATABASE, readonly=True).close()
+    except FolderError as error:
+        started = (folder / DATABASE).exists()
+        return [Finding(not started, str(error) if started else "the loop has not started yet")]
+    return [Finding(True, "the loop's database can be read")]
+
+
+def _examine_place(folder: Path, settings: Settings) -> list[Finding]:
+    if not settings.labeling.url and LocalStudio.running(folder) is None:
+        return [Finding(True, "Label Studio is started by `active-loop run` on this machine, and is not running now")]
+    try:
+        return running_studio(folder, settings).check(settings)
+    except ActiveLoopError as error:
+        return [Finding(False, str(error))]
+
+
+def _marker(store: Store) -> str:
+    return f"active-loop {store.uid()}"

@@ -1,0 +1,409 @@
+"""The commands: parse, call one verb, print. Everything else lives elsewhere, and is imported only when it is needed.
+
+Exit codes: 0 done; 2 a setting or flag is wrong; 3 stopped without the wanted verdict; 4 the labelling place cannot
+be reached; 5 the data cannot be used; 6 no model can be trained; 7 a token is refused; 8 the folder cannot be used;
+9 it is in use; 10 a newer version wrote it; 130 paused.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .errors import ActiveLoopError, ConfigError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from .demo import Comparison
+    from .domain import Stopped
+    from .report import Status
+    from .session import Session
+    from .settings import Settings
+
+NOT_REACHED = 3
+PAUSED = 130
+
+
+class _Commands(click.Group):
+    """Commands in the order in which people need them; our own errors become one sentence and an exit code."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except ActiveLoopError as error:
+            click.echo(f"active-loop: {error}", err=True)
+            ctx.exit(error.exit_code)
+        except KeyboardInterrupt:
+            click.echo("paused; the same command continues.", err=True)
+            ctx.exit(PAUSED)
+
+
+@click.group(
+    cls=_Commands,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=(
+        "Exit codes: 0 done, 2 wrong setting or flag, 3 stopped without the wanted verdict, 4 labelling place "
+        "unreachable, 5 unusable data, 6 no model, 7 token refused, 8 unusable folder, 9 folder in use, "
+        "10 folder of a newer version, 130 paused."
+    ),
+)
+@click.version_option(package_name="active-loop")
+def main() -> None:
+    """Get a model to a target metric with as few human labels as possible, and know when it is there."""
+
+
+folder_argument = click.argument("folder", type=click.Path(path_type=Path, file_okay=False), default=Path())
+json_flag = click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")
+
+
+@main.command()
+@click.option("--folder", type=click.Path(path_type=Path), default=Path("active-loop-demo"), show_default=True)
+@click.option("--me", is_flag=True, help="You answer in the browser, instead of the scripted expert.")
+@click.option("--clean", is_flag=True, help="Remove the demo's folder.")
+@json_flag
+def demo(folder: Path, me: bool, clean: bool, as_json: bool) -> None:
+    """Run the whole loop on handwritten digits, with a real Label Studio on this machine."""
+    from . import demo as work
+
+    if clean:
+        removed = work.clean(folder)
+        click.echo(f"{folder} was removed." if removed else f"there is no {folder}: nothing to remove.")
+        return
+    settings = work.prepare(folder)
+    with _running(folder, settings, as_json) as (session, report):
+        expert = None if me else work.expert(session, folder).start()
+        try:
+            stopped = session.run(report)
+        finally:
+            if expert:
+                expert.stop()
+        if expert and expert.error:
+            raise expert.error
+        random = _compare(session, work.RandomJob(settings, folder)) if stopped else None
+    _finish(folder, stopped, as_json, random)
+
+
+@main.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--data", type=click.Path(path_type=Path), required=True, help="CSV, Parquet, JSONL or image folder.")
+@click.option("--kind", type=click.Choice(["text", "image", "table"]), help="What an item is; guessed if not given.")
+@click.option("--show", multiple=True, metavar="COLUMN", help="Column shown to people; may be repeated.")
+@click.option("--answer", default=None, metavar="COLUMN", help="Part-filled column of answers that are known.")
+@click.option("--group", default="", metavar="COLUMN", help="Items of one group stay on one side of the test split.")
+@click.option("--id", "id_column", default="", metavar="COLUMN", help="Column that names the items.")
+@click.option("--classes", default="", help="The possible answers, with commas between them.")
+@click.option("--metric", type=click.Choice(["accuracy", "macro_f1"]), default=None)
+@click.option("--target", type=float, default=None, help="Value of the metric to reach.")
+@click.option("--budget", type=int, default=None, help="Answers that may be asked for, in all.")
+@click.option("--question", default="", help="The question shown above the choices.")
+@click.option("--yes", is_flag=True, help="Ask nothing: take the defaults for what is not given.")
+def init(folder: Path, data: Path, **given: Any) -> None:
+    """Write a loop.toml for your data, by asking or from flags."""
+    from .init import write_loop
+
+    write_loop(folder, data, ask=not given.pop("yes") and sys.stdin.isatty(), **given)
+
+
+@main.command("import")
+@folder_argument
+@json_flag
+def import_(folder: Path, as_json: bool) -> None:
+    """Read the data into the loop: all items at first, later only the new ones."""
+    from .session import import_items
+
+    added, total = import_items(folder, _settings(folder))
+    if as_json:
+        _print_json({"added": added, "items": total})
+    else:
+        click.echo(f"{added} items added; the loop has {total}.")
+
+
+@main.command()
+@folder_argument
+@click.option("--port", type=int, default=None, help="Port of the dashboard.")
+@json_flag
+def run(folder: Path, port: int | None, as_json: bool) -> None:
+    """Run the loop and its dashboard until the target is proven, the budget is spent, or Ctrl-C."""
+    settings = _settings(folder, port)
+    with _running(folder, settings, as_json) as (session, report):
+        stopped = session.run(report)
+    _finish(folder, stopped, as_json)
+
+
+@main.command()
+@click.argument("folder", type=click.Path(path_type=Path, file_okay=False), required=False)
+@click.option("--answers", "column", default=None, metavar="COLUMN", help="Column of the data that holds all answers.")
+@click.option("--strategy", default=None, help="Another strategy than the loop's.")
+@click.option("--model", default=None, help="Another model than the loop's.")
+@click.option("--budget", type=int, default=None, help="Another budget than the loop's.")
+@click.option("--seed", type=int, default=None, help="Another seed than the loop's.")
+@click.option("--keep", type=click.Path(path_type=Path, file_okay=False), help="Folder to keep the simulated loop in.")
+@json_flag
+def simulate(folder: Path | None, column: str | None, keep: Path | None, as_json: bool, **changes: Any) -> None:
+    """Run a loop against known answers: the same code, nobody asked. Without FOLDER, on the demo's digits."""
+    from contextlib import ExitStack
+
+    from .simulate import known_answers
+    from .simulate import simulate as run_simulation
+
+    with ExitStack() as stack:
+        if folder is None:
+            from active_loop.demo_data import folder as shipped
+
+            from .demo import simulated_settings
+
+            folder, settings, column = stack.enter_context(shipped()), simulated_settings(), column or "digit"
+        else:
+            settings = _settings(folder)
+        column = column or settings.data.answer
+        if not column:
+            raise ConfigError("cannot simulate without answers: name the column that holds them by --answers.")
+        settings = _changed(settings, **changes)
+        answers = known_answers(settings, folder, column)
+        if keep:
+            keep.mkdir(parents=True, exist_ok=True)
+        ended = run_simulation(settings, folder, answers, _progress(as_json), keep=keep)
+    status = ended.status
+    if as_json:
+        _print_json(status.as_dict())
+    else:
+        _console().print(_summary(status), soft_wrap=True)
+    if status.stopped != "target":
+        raise SystemExit(NOT_REACHED)
+
+
+@main.command()
+@folder_argument
+@json_flag
+def status(folder: Path, as_json: bool) -> None:
+    """Where the loop stands."""
+    from .report import status as read_status
+
+    with _store(folder) as store:
+        now = read_status(store)
+    if as_json:
+        _print_json(now.as_dict())
+        return
+    from .screen import status_page
+
+    _console().print(status_page(now), soft_wrap=True)
+
+
+@main.command()
+@folder_argument
+@click.option(
+    "--format", "form", type=click.Choice(["csv", "parquet", "label-studio"]), default="csv", show_default=True
+)
+@click.option("--out", type=click.Path(path_type=Path), default=None, help="File to write.")
+@json_flag
+def export(folder: Path, form: str, out: Path | None, as_json: bool) -> None:
+    """Write the labels: item, label, who, agreement, and how the item was chosen."""
+    path = out or folder / "export" / f"labels{ {'csv': '.csv', 'parquet': '.parquet', 'label-studio': '.json'}[form] }"
+    n = _export(folder, path, form)
+    if as_json:
+        _print_json({"labels": n, "file": str(path)})
+    else:
+        click.echo(f"{n} labels in {path}")
+
+
+@main.command()
+@folder_argument
+@click.option("--port", type=int, default=None, help="Port of the dashboard.")
+def serve(folder: Path, port: int | None) -> None:
+    """Show the dashboard of a loop that is not running, or that another process runs."""
+    from .session import dashboard
+
+    with _store(folder), dashboard(folder, _settings(folder, port)) as server:
+        click.echo(f"Dashboard {server.url}    Ctrl-C ends it")
+        _until_told()
+
+
+@main.command()
+@folder_argument
+def invite(folder: Path) -> None:
+    """Print the link by which a second person gets a login. The loop must be running, or Label Studio be elsewhere."""
+    from .session import running_studio
+
+    click.echo(running_studio(folder, _settings(folder)).invite_link())
+
+
+@main.command()
+@folder_argument
+@json_flag
+def doctor(folder: Path, as_json: bool) -> None:
+    """Say in plain words what is wrong with a set-up."""
+    from .session import examine
+
+    findings = examine(folder, lambda: _settings(folder))
+    if as_json:
+        _print_json([{"ok": finding.ok, "text": finding.text} for finding in findings])
+    else:
+        for finding in findings:
+            click.echo(f" {'✓' if finding.ok else '✗'} {finding.text}")
+    if not all(finding.ok for finding in findings):
+        raise SystemExit(1)
+
+
+# what the commands share
+
+
+def _settings(folder: Path, port: int | None = None) -> Settings:
+    from dataclasses import replace
+
+    from .config import read_settings
+
+    settings = read_settings(folder / "loop.toml")
+    return settings if port is None else replace(settings, server=replace(settings.server, port=port))
+
+
+def _changed(settings: Settings, **changes: Any) -> Settings:
+    """The settings with what was given by flag."""
+    from dataclasses import replace
+
+    if changes.get("strategy"):
+        settings = replace(settings, query=replace(settings.query, strategy=changes["strategy"]))
+    if changes.get("model"):
+        settings = replace(settings, model=replace(settings.model, use=changes["model"]))
+    if changes.get("budget"):
+        settings = replace(settings, budget=replace(settings.budget, answers=changes["budget"]))
+    return settings if changes.get("seed") is None else replace(settings, seed=changes["seed"])
+
+
+def _console(*, stderr: bool = False) -> Console:
+    from rich.console import Console
+
+    return Console(stderr=stderr, highlight=False)
+
+
+@contextmanager
+def _store(folder: Path) -> Iterator[Any]:
+    from .session import DATABASE
+    from .store import Store
+
+    store = Store(folder / DATABASE, readonly=True)
+    try:
+        yield store
+    finally:
+        store.close()
+
+
+@contextmanager
+def _running(folder: Path, settings: Settings, as_json: bool) -> Iterator[tuple[Session, Callable[..., None]]]:
+    """A session with its screen; Ctrl-C and SIGTERM pause it. With --json the screen goes to standard error."""
+    from .report import status as read_status
+    from .screen import Screen
+    from .session import session
+
+    def read() -> Status:
+        with _store(folder) as store:
+            return read_status(store)
+
+    with (
+        _interruptible(),
+        Screen(_console(stderr=as_json), read, folder=str(folder)) as screen,
+        session(folder, settings, screen.hear) as made,
+    ):
+        yield made, screen.hear
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """SIGTERM ends a run as Ctrl-C does: everything that was started is ended, and the exit code says paused."""
+
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _until_told() -> None:
+    import threading
+
+    with _interruptible():
+        threading.Event().wait()
+
+
+def _progress(as_json: bool) -> Callable[..., None]:
+    """One line per round on standard error, so that long simulations are seen to move."""
+    from .domain import Progressed
+
+    def report(result: object) -> None:
+        if isinstance(result, Progressed) and ("ranked" in result.what or result.what.startswith("look")):
+            click.echo(f" {result.what}", err=True)
+
+    return (lambda result: None) if as_json else report
+
+
+def _compare(session: Session, job: Any) -> Comparison:
+    """Run the demo's comparison in the training process, which has nothing else to do any more."""
+    import time
+
+    runner = session.loop.runner
+    while runner.busy:
+        runner.poll()
+        time.sleep(0.02)
+    runner.submit(job)
+    while True:
+        result = runner.poll()
+        if result is not None:
+            return result  # type: ignore[no-any-return]
+        time.sleep(0.02)
+
+
+def _export(folder: Path, path: Path, form: str = "csv") -> int:
+    from .report import export_rows, write_export
+    from .sources import open_source
+
+    with _store(folder) as store:
+        rows = export_rows(store)
+    source = open_source(_settings(folder).data, folder) if form == "label-studio" else None
+    write_export(rows, path, source)
+    return len(rows)
+
+
+def _finish(folder: Path, stopped: Stopped | None, as_json: bool, random: Comparison | None = None) -> None:
+    """Export, summary and exit code at the end of a run."""
+    if stopped is None:
+        raise KeyboardInterrupt
+    from .report import status as read_status
+
+    with _store(folder) as store:
+        now = read_status(store)
+    labels = folder / "export" / "labels.csv"
+    _export(folder, labels)
+    if as_json:
+        compared = None if random is None else {"labels": random.n_labels, "reached": random.reached}
+        _print_json({**now.as_dict(), "random": compared, "labels_file": str(labels)})
+    else:
+        _console().print(_summary(now, random, folder, labels), soft_wrap=True)
+    if stopped.decision.reason != "target":
+        raise SystemExit(NOT_REACHED)
+
+
+def _summary(now: Status, random: Any = None, folder: Path | None = None, labels: Path | None = None) -> Any:
+    from .screen import summary
+
+    return summary(now, random, folder, labels)
+
+
+def _print_json(value: object) -> None:
+    click.echo(json.dumps(value, ensure_ascii=False, default=str, indent=1))
+
+
+if __name__ == "__main__":
+    main()

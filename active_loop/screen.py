@@ -1,0 +1,233 @@
+"""What people see of a running loop in a terminal: one table that grows, one line that says what happens now.
+
+On a terminal the table is redrawn in place; elsewhere (a log, a pipe) every round is one line. Nothing here decides.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from .domain import Progressed, StepResult, Stopped, Verdict, WaitingForPeople, WaitingForTraining
+from .driver import Unreachable
+from .report import CurvePoint, Status, sentence
+from .session import Addresses, Starting
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from .demo import Comparison
+
+_ROUNDS = 12
+"""Rounds shown at once: the newest ones."""
+
+
+class Screen:
+    """Shows one run. `read` gives the status whenever something may have changed."""
+
+    def __init__(self, console: Console, read: Callable[[], Status], *, folder: str) -> None:
+        self._console = console
+        self._read = read
+        self._folder = folder
+        self._began = time.monotonic()
+        self._doing = "starting"
+        self._shown = -1
+        self._read_at = 0.0
+        self._status: Status | None = None
+        self._live: Live | None = None
+
+    def __enter__(self) -> Screen:
+        if self._console.is_terminal:
+            self._live = Live(console=self._console, refresh_per_second=4, get_renderable=self._picture, transient=True)
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._live:
+            self._live.stop()
+            self._live = None
+            if self._status and self._status.curve:
+                self._console.print(self._table(self._status))
+
+    def hear(self, news: Addresses | Starting | StepResult | Unreachable) -> None:
+        """Take one piece of news."""
+        match news:
+            case Addresses():
+                self._addresses(news)
+                return
+            case Starting():
+                self._doing = f"{news.what}, {news.seconds:.0f} s"
+                return
+            case Unreachable():
+                self._doing = f"{news.error} Trying again in {news.pause_s:.0f} s."
+                if not self._live:
+                    self._console.print(Text(f" {self._doing}"))
+                return
+            case Progressed():
+                self._doing = news.what
+            case WaitingForPeople():
+                self._doing = f"waiting for answers: {news.n_open} open"
+            case WaitingForTraining():
+                self._doing = f"training round {news.round}"
+            case Stopped():
+                self._doing = "stopped"
+        self._refresh(news)
+
+    def _addresses(self, news: Addresses) -> None:
+        lines: list[tuple[str, str]] = []
+        if news.label_studio:
+            login = f"    ({news.user} / {news.password})" if news.user else ""
+            lines.append(("Label Studio", f"{news.label_studio}{login}"))
+        if news.dashboard:
+            lines.append(("Dashboard", news.dashboard))
+        lines.append(("Loop", f"{self._folder}    Ctrl-C pauses; the same command continues"))
+        for name, value in lines:
+            self._console.print(Text(f" {name:<14} {value}"), soft_wrap=True)
+        self._console.print()
+
+    def _refresh(self, news: StepResult) -> None:
+        """Read the status again when a round, a look or the end may have come; otherwise once a second."""
+        important = isinstance(news, Progressed) and (
+            "ranked" in news.what or news.what.startswith(("look", "stopped"))
+        )
+        if not important and time.monotonic() - self._read_at < 1.0:
+            return
+        self._read_at = time.monotonic()
+        self._status = self._read()
+        if not self._live:
+            for point in self._status.curve[self._shown + 1 :]:
+                self._console.print(Text(" " + "  ".join(_cells(point, self._status))))
+            self._shown = len(self._status.curve) - 1
+
+    def _picture(self) -> Group:
+        return Group(*self._parts())
+
+    def _parts(self) -> Iterator[Table | Text]:
+        if self._status and self._status.curve:
+            yield self._table(self._status)
+        spent = f"{self._status.answers} of {self._status.budget} answers, " if self._status else ""
+        yield Text(f" {spent}{_span(time.monotonic() - self._began)} · {self._doing}", style="dim")
+
+    def _table(self, status: Status) -> Table:
+        table = Table(box=None, padding=(0, 2, 0, 1), header_style="bold")
+        for name in ("round", "to learn", "to test", status.metric, "", "verdict"):
+            table.add_column(name, justify="left" if name in ("", "verdict") else "right")
+        for point in status.curve[-_ROUNDS:]:
+            table.add_row(*_cells(point, status))
+        return table
+
+
+def _cells(point: CurvePoint, status: Status) -> list[str]:
+    looks = [look for look in status.looks if look.round == point.round]
+    verdict = f"{looks[-1].verdict}" if looks else "–"
+    if looks and looks[-1].verdict != Verdict.NOT_REACHED:
+        verdict += f" (at least {looks[-1].bound:.3f})" if looks[-1].verdict == Verdict.CERTIFIED else ""
+    reading = f"{point.value:.3f}" if point.value is not None else "–"
+    interval = f"[{point.low:.3f} – {point.high:.3f}]" if point.low is not None else ""
+    return [str(point.round), str(point.n_labels), str(point.n_test), reading, interval, verdict]
+
+
+def _span(seconds: float) -> str:
+    minutes, rest = divmod(int(seconds), 60)
+    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
+
+
+def summary(status: Status, random: Comparison | None, folder: Path | None, labels: Path | None) -> Group:
+    """The end of a run: what was reached, what it cost, what a random choice would have cost, where everything lies."""
+    lines = [Text(f" {_verdict_sentence(status)}", style="bold")]
+    cost = f"{status.answers} answers ({status.pool_answers} to learn, {status.test_answers} to prove it)"
+    time_spent = f", {_span(status.lead_time_s)} of labelling" if status.lead_time_s >= 1 else ""
+    lines.append(Text(f"   {cost}{time_spent}."))
+    if random:
+        lines.append(Text(f"   {_random_sentence(status, random)}"))
+    if folder and labels:
+        lines.append(Text(f"   labels    {labels}"))
+        lines.append(Text(f"   settings  {folder / 'loop.toml'}"))
+        lines.append(Text(f"   record    {folder / 'loop.db'}    `active-loop status {folder}` reads it"))
+    return Group(*lines)
+
+
+def _verdict_sentence(status: Status) -> str:
+    score = status.score
+    if score is None or score.value is None:
+        return f"Stopped ({_why(status)}) before there was a score."
+    reading = f"{status.metric} {score.value:.3f} [{score.low:.3f} – {score.high:.3f}] on {score.n_test} test items"
+    wanted = f"{status.metric} ≥ {status.target:g}"
+    match status.verdict:
+        case Verdict.CERTIFIED:
+            look = status.looks[-1]
+            return f"Target reached: {wanted} is certified: at least {look.bound:.3f} on items like these. {reading}."
+        case Verdict.LIKELY:
+            return f"Target likely reached: {wanted} with probability {status.looks[-1].posterior:.2f}. {reading}."
+        case Verdict.REACHED:
+            return f"Not proven ({_why(status)}): {wanted} was read, and may be luck. {reading}."
+    return f"Target not reached ({_why(status)}): {wanted} was wanted. {reading}."
+
+
+def _why(status: Status) -> str:
+    return {"budget": "the budget is spent", "pool": "every item was asked"}.get(status.stopped, status.stopped)
+
+
+def _random_sentence(status: Status, random: Comparison) -> str:
+    if not random.reached:
+        return f"Random choice, same start, by the oracle: not there with the whole budget of {random.budget} answers."
+    return (
+        f"Random choice, same start, by the oracle: {random.n_labels} labels to learn as much "
+        f"(and {random.n_test} to prove it), against {status.n_labels} here."
+    )
+
+
+def status_page(status: Status) -> Group:
+    """Where a loop stands: a sentence, a small curve, the totals."""
+    lines = [Text(f" {sentence(status)}", style="bold"), *curve(status)]
+    lines.append(
+        Text(
+            f"   answers {status.answers} of {status.budget}: {status.pool_answers} to learn, "
+            f"{status.test_answers} to test; {status.open_asks} open"
+        )
+    )
+    if status.people:
+        lines.append(Text("   " + ", ".join(f"{person} {n}" for person, n in sorted(status.people.items()))))
+    for look in status.looks:
+        lines.append(
+            Text(f"   look {look.number}: {look.correct} of {look.n} right, at least {look.bound:.3f}: {look.verdict}")
+        )
+    if status.more_to_certify and not status.stopped:
+        lines.append(Text(f"   about {status.more_to_certify} more test labels would prove this quality"))
+    return Group(*lines)
+
+
+def curve(status: Status, width: int = 48, height: int = 6) -> list[Text]:
+    """The learning curve in characters: answers to the right, the metric upwards, the target as a dotted line."""
+    points = [(point.answers, point.value) for point in status.curve if point.value is not None]
+    if len(points) < 2:
+        return []
+    low = min(status.target, *(value for _, value in points))
+    bottom = max(0.0, low - 0.05)
+    columns: list[float | None] = [None] * width
+    for answers, value in points:
+        columns[min(width - 1, int(answers / points[-1][0] * (width - 1)))] = value
+    rows = [["·" if row == _row(status.target, bottom, height) else " " for _ in columns] for row in range(height)]
+    previous: float | None = None
+    for column, value in enumerate(columns):
+        previous = previous if value is None else value
+        if previous is not None:
+            rows[_row(previous, bottom, height)][column] = "━"
+    lines = [Text(f"   {'1.00' if row == 0 else '':>4} ┤{''.join(cells)}") for row, cells in enumerate(rows)]
+    lines[-1] = Text(f"   {bottom:>4.2f} ┤{''.join(rows[-1])}")
+    return [*lines, Text(f"        └{'─' * width} {points[-1][0]} answers")]
+
+
+def _row(value: float, bottom: float, height: int) -> int:
+    share = (value - bottom) / (1.0 - bottom) if bottom < 1 else 1.0
+    return min(height - 1, max(0, round((1 - share) * (height - 1))))
