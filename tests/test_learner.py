@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -19,6 +19,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC, LinearSVC
+from threadpoolctl import threadpool_info  # type: ignore[import-untyped]
 
 from active_loop.errors import ConfigError, TrainingError
 from active_loop.learner import Learner, RBFMachines, make_learner
@@ -242,6 +243,31 @@ def test_estimators_of_different_kinds_make_a_committee() -> None:
     proba = mixed.member_predictions(X)
     np.testing.assert_array_equal(proba[0], fitted("svm").member_predictions(X)[0])
     np.testing.assert_array_equal(proba[2, :, :3], KNeighborsClassifier(3).fit(X, y).predict_proba(X))
+
+
+class Counting(GaussianNB):  # type: ignore[misc]
+    """Notes how many threads the numeric libraries may use while it is fitted and asked."""
+
+    seen: ClassVar[list[int]] = []
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Counting:
+        self.seen.append(max(library["num_threads"] for library in threadpool_info()))
+        super().fit(X, y, sample_weight)
+        return self
+
+    def predict_proba(self, X: Any) -> Reals:
+        self.seen.append(max(library["num_threads"] for library in threadpool_info()))
+        proba: Reals = super().predict_proba(X)
+        return proba
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_threads_are_limited_while_fitting_and_predicting_and_not_after(threads: int) -> None:
+    before = [library["num_threads"] for library in threadpool_info()]
+    Counting.seen.clear()
+    fitted(Counting(), threads=threads).member_predictions(np.zeros((1, 5)))
+    assert Counting.seen == [threads, threads]
+    assert [library["num_threads"] for library in threadpool_info()] == before
 
 
 def test_the_estimator_that_was_given_is_not_touched() -> None:

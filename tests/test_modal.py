@@ -133,6 +133,12 @@ def test_a_committee_can_be_taught_and_votes_by_name() -> None:
     assert len(committee.learner_list[1].X_training) == 20
 
 
+def test_rows_of_a_data_frame_are_found_by_position_whatever_its_columns_are_called() -> None:
+    frame = pd.DataFrame(np.arange(20).reshape(5, 4), columns=[0, 1, 2, 3])
+    _, rows = ActiveLearner(LogisticRegression(), lambda learner, X: np.array([1, 2])).query(frame)
+    assert rows.to_numpy().tolist() == [[4, 5, 6, 7], [8, 9, 10, 11]]
+
+
 def test_a_strategy_that_fails_is_run_once_and_its_own_error_raised() -> None:
     calls: list[int] = []
 
