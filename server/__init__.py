@@ -1,0 +1,15 @@
+"""The dashboard: pages over a loop that is running, or has run, and the door at which Label Studio knocks.
+
+A request reads what the loop has stored, from one snapshot, and shows it in words; it never trains, never writes and
+never waits for anybody. The webhook only wakes whoever drives the loop: what was answered is collected by the loop
+itself. Nobody is shown here which side of the test split a single item is on, or what was predicted for it.
+
+`create_app` makes the application, `serve` runs it in a thread of its own.
+"""
+
+from __future__ import annotations
+
+from .app import create_app
+from .serving import Server, serve
+
+__all__ = ["Server", "create_app", "serve"]

@@ -1,0 +1,175 @@
+"""The learning curve as a drawing: places of lines, bands and marks, for a template to write as SVG.
+
+The metric stands over the answers given, with its interval as a band; each look is a diamond on its reading, with a
+whisker down to the bound it proved. Drawn on the server, the picture needs no script and can be tested.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from active_loop.domain import Look
+from active_loop.report import CurvePoint, Status
+
+from .words import at_least, metric, number, target
+
+_LEFT, _RIGHT, _BOTTOM, _ROW = 44.0, 14.0, 40.0, 17.0
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """A place on an axis, and what stands there."""
+
+    at: float
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One round's reading, with its whole text for whoever points at it."""
+
+    x: float
+    y: float
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """One look: its diamond, the end of its whisker, and its words at the top (`anchor`: start or end)."""
+
+    x: float
+    y: float
+    y_bound: float
+    y_text: float
+    x_text: float
+    anchor: str
+    label: str
+    verdict: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """A drawing of `width` × `height` units; `band` and `line` are the data of SVG paths."""
+
+    width: float
+    height: float
+    left: float
+    right: float
+    top: float
+    bottom: float
+    x_ticks: tuple[Tick, ...]
+    y_ticks: tuple[Tick, ...]
+    target: Tick
+    band: str
+    line: str
+    points: tuple[Point, ...]
+    marks: tuple[Mark, ...]
+    title: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Scale:
+    """From values to places: `low` … `high` lie at `start` … `end`."""
+
+    low: float
+    high: float
+    start: float
+    end: float
+
+    def __call__(self, value: float) -> float:
+        share = (value - self.low) / (self.high - self.low)
+        return round(self.start + share * (self.end - self.start), 1)
+
+
+def draw(status: Status, width: float, height: float) -> Chart | None:
+    """The curve in a frame of this size; None while there is no reading to draw."""
+    points = [point for point in status.curve if point.value is not None]
+    if not points:
+        return None
+    reached = {point.round: point.answers for point in status.curve}
+    looks = [look for look in status.looks if look.round in reached]
+    top = 12 + _ROW * min(len(looks), 3)
+    x = _Scale(0, _last_answer(status), _LEFT, width - _RIGHT)
+    y = _Scale(_lowest(status, points, looks), 1, height - _BOTTOM, top)
+    return Chart(
+        width=width,
+        height=height,
+        left=_LEFT,
+        right=width - _RIGHT,
+        top=top,
+        bottom=height - _BOTTOM,
+        x_ticks=tuple(Tick(x(v), f"{v:g}") for v in ticks(0, x.high, 4 if width < 500 else 8)),
+        y_ticks=tuple(Tick(y(v), f"{v:.1f}") for v in ticks(y.low, 1, 5)),
+        target=Tick(y(status.target), f"target {target(status)}"),
+        band=_band(points, x, y),
+        line="M" + " L".join(f"{x(p.answers)} {y(p.value or 0)}" for p in points),
+        points=tuple(Point(x(p.answers), y(p.value or 0), _reading(p)) for p in points),
+        marks=tuple(_mark(look, row, x(reached[look.round]), y, width) for row, look in enumerate(looks)),
+        title=_title(status, points),
+    )
+
+
+def ticks(low: float, high: float, most: int) -> list[float]:
+    """At most `most` + 1 round values from `low` to `high`, in steps of 1, 2 or 5 times a power of ten.
+
+    >>> ticks(0, 500, 5), ticks(0.5, 1, 5)
+    ([0, 100, 200, 300, 400, 500], [0.5, 0.6, 0.7, 0.8, 0.9, 1.0])
+    """
+    rough = (high - low) / most
+    power = 10 ** math.floor(math.log10(rough))
+    step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough * (1 - 1e-9))
+    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+    return [round(place * step, 10) for place in range(first, last + 1)]
+
+
+def _last_answer(status: Status) -> float:
+    """Where the axis ends: at the budget, but early on nearer, so that the first rounds are not a dot; and no later
+    than the loop did."""
+    latest = max((point.answers for point in status.curve), default=0)
+    if status.stopped:
+        return max(1, latest)
+    near = math.ceil(max(1.5 * latest, 20) / 20) * 20
+    return max(1, latest, min(status.budget, near))
+
+
+def _lowest(status: Status, points: list[CurvePoint], looks: list[Look]) -> float:
+    lows = [point.low for point in points if point.low is not None]
+    least = min([*lows, *(look.bound for look in looks), status.target - 0.1])
+    return max(0.0, math.floor(least * 10 + 1e-9) / 10)
+
+
+def _band(points: list[CurvePoint], x: _Scale, y: _Scale) -> str:
+    """Along the upper ends and back along the lower ones; for a single reading its interval alone."""
+    high = [f"{x(p.answers)} {y(p.high or 0)}" for p in points]
+    low = [f"{x(p.answers)} {y(p.low or 0)}" for p in points]
+    return "M" + " L".join([*high, *reversed(low)]) + " Z"
+
+
+def _mark(look: Look, row: int, x: float, y: _Scale, width: float) -> Mark:
+    left = x < width * 0.6
+    return Mark(
+        x=x,
+        y=y(look.value),
+        y_bound=y(look.bound),
+        y_text=12 + _ROW * (row % 3),
+        x_text=round(x + (5 if left else -5), 1),
+        anchor="start" if left else "end",
+        label=f"look {look.number}: {look.verdict}",
+        verdict=look.verdict.replace(" ", "-"),
+        text=f"look {look.number}: {number(look.value)}, at least {at_least(look.bound)}, {look.verdict}",
+    )
+
+
+def _reading(point: CurvePoint) -> str:
+    interval = f"{number(point.low)}–{number(point.high)}"
+    return f"round {point.round}, {point.answers} answers: {number(point.value)} [{interval}]"
+
+
+def _title(status: Status, points: list[CurvePoint]) -> str:
+    first, last = points[0], points[-1]
+    return (
+        f"Learning curve: {metric(status)} {number(first.value)} after {first.answers} answers, "
+        f"{number(last.value)} after {last.answers}; the target is {target(status)}."
+    )

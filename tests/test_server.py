@@ -1,0 +1,557 @@
+"""The dashboard over real stores on disk, asked through a real server where the wire matters."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import httpx
+import pytest
+from active_loop.server import create_app, serve
+from flask import Flask
+
+from active_loop.domain import (
+    Annotation,
+    AnswerKind,
+    Ask,
+    AskState,
+    Item,
+    Look,
+    LookItem,
+    Purpose,
+    Round,
+    RoundState,
+    Score,
+    Split,
+    Verdict,
+)
+from active_loop.errors import ConfigError
+from active_loop.label_studio import SECRET_HEADER
+from active_loop.settings import BudgetSettings, Settings, TargetSettings, TaskSettings, to_json
+from active_loop.store import Store
+
+NOW = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
+SECRET = "open sesame"
+SETTINGS = Settings(
+    name="leaves <b>",
+    task=TaskSettings(classes=("oak", "elm")),
+    budget=BudgetSettings(answers=400),
+    target=TargetSettings("accuracy", 0.9),
+)
+
+
+class Scene:
+    """A loop folder that is filled by the store's own verbs, as a loop fills it, one minute a call."""
+
+    def __init__(self, folder: Path, settings: Settings = SETTINGS) -> None:
+        self.path = folder / "loop.db"
+        self.settings = settings
+        self._time = NOW - timedelta(days=1)
+        self.store = Store(self.path, now=self._tick)
+        self.asked = 0
+        self.answered = 0
+
+    def _tick(self) -> datetime:
+        self._time += timedelta(seconds=1)
+        return self._time
+
+    def told(self) -> Scene:
+        self.store.add_setting(to_json(self.settings))
+        return self
+
+    def imported(self, n: int = 600) -> Scene:
+        self.told()
+        items = [
+            Item(
+                p, f"item-{p}", Split.TEST if p % 3 == 0 else Split.POOL, "data.csv", str(p), p if p % 3 == 0 else None
+            )
+            for p in range(n)
+        ]
+        self.store.import_items(items, [], {"items": n, "reserved": n // 3, "budget": 400, "m0": 160})
+        return self
+
+    def asks(self, n: int) -> Scene:
+        """Publish asks for the next `n` items, one in three of them a test item."""
+        fresh = [
+            Ask(f"ask-{p}", p, Purpose.TEST if p % 3 == 0 else Purpose.POOL, AskState.SENDING)
+            for p in range(self.asked, self.asked + n)
+        ]
+        self.asked += n
+        self.store.mark_open(self.store.create_batch([], fresh, [ask.id for ask in fresh]))
+        return self
+
+    def answers(self, n: int, person: str = "minji", kind: AnswerKind = AnswerKind.SUBMITTED) -> Scene:
+        """Answer the next `n` of the open asks."""
+        self.store.append(
+            Annotation(
+                source="people",
+                id=str(p),
+                updated_at=self._tick(),
+                kind=kind,
+                raw='"oak"',
+                person=person,
+                ask=f"ask-{p}",
+                lead_time_s=8.0,
+            )
+            for p in range(self.answered, self.answered + n)
+        )
+        self.answered += n
+        return self
+
+    def round(self, number: int, value: float | None = None, low: float = 0.0, high: float = 1.0) -> Scene:
+        position = self.store.annotation_position()
+        self.store.open_round(Round(number, RoundState.OPENED, position, self.store.ask_position(), 1, 0))
+        n_test = (self.answered + 2) // 3
+        record = {"n_labels": self.answered - n_test, "agreement": None}
+        scores = [] if value is None else [Score(number, "accuracy", value, low, high, n_test)]
+        self.store.rank_round(number, [], record, scores)
+        return self
+
+    def look(self, number: int, round_: int, correct: int, n: int, bound: float, verdict: Verdict) -> Scene:
+        """A look at the first `n` test items, of which the first `correct` were predicted rightly."""
+        level = 0.05 / 2**number
+        look = Look(number, round_, 0, n, n, level, 0.9, "accuracy", correct / n, correct, bound, 0.93, verdict)
+        predicted = ["oak"] * correct + ["elm"] * (n - correct)
+        self.store.add_look(look, [LookItem(number, 3 * k, None, "oak", name) for k, name in enumerate(predicted)])
+        return self
+
+    def stopped(self, reason: str, verdict: Verdict) -> Scene:
+        self.store.add_event("stopped", {"reason": reason, "verdict": verdict, "budget": 400})
+        return self
+
+    def running(self) -> Scene:
+        """Three rounds, a look that failed, fourteen open tasks."""
+        self.imported().asks(240).answers(60, "minji").round(0, 0.75, 0.51, 0.91)
+        self.answers(60, "arthur <i>").round(1, 0.85, 0.70, 0.94)
+        self.answers(3, "minji", AnswerKind.SKIPPED)
+        self.answers(97, "minji").round(2, 66 / 73, 0.8124, 0.9606)
+        return self.look(1, 2, 66, 73, 0.8099, Verdict.REACHED).answers(6)
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Iterator[Scene]:
+    made = Scene(tmp_path)
+    yield made
+    made.store.close()
+
+
+class Woken:
+    """Counts how often it was called."""
+
+    def __init__(self) -> None:
+        self.times = 0
+
+    def __call__(self) -> None:
+        self.times += 1
+
+
+def app_of(path: Path, **options: Any) -> Flask:
+    known = {"wake": lambda: None, "secret": SECRET, "now": lambda: NOW}
+    app: Flask = create_app(partial(Store, path, readonly=True), **{**known, **options})
+    return app
+
+
+def client_of(app: Flask) -> Any:
+    return app.test_client()
+
+
+def get(app: Flask, path: str) -> Any:
+    """The whole response of the application, with nothing left open."""
+    return client_of(app).get(path, buffered=True)
+
+
+def page(path: Path, **options: Any) -> str:
+    """The words of the page, without its markup."""
+    return plain(get(app_of(path, **options), "/").text)
+
+
+def plain(markup: str) -> str:
+    markup = re.sub(r"<(title|head|script|svg)\b.*?</\1>", " ", markup, flags=re.S)
+    return " ".join(html.unescape(re.sub(r"<[^>]*>", " ", markup)).split())
+
+
+# what the page says
+
+
+def test_a_folder_without_a_loop_is_said_in_words(tmp_path: Path) -> None:
+    client = client_of(app_of(tmp_path / "loop.db"))
+    response = client.get("/")
+    assert response.status_code == 503
+    assert f"no loop was started in {tmp_path}" in plain(response.text)
+    assert client.get("/status.json").json["headline"].startswith("no loop was started")
+    assert client.get("/health").json == {"status": "UP", "loop": None}
+
+
+def test_a_loop_folder_of_a_newer_version_is_said_in_words(scene: Scene) -> None:
+    with scene.store.atomic() as db:
+        db.execute("PRAGMA user_version = 999")
+    assert "upgrade active-loop" in page(scene.path)
+
+
+def test_a_file_that_is_no_database_is_said_in_words(tmp_path: Path) -> None:
+    (tmp_path / "loop.db").write_bytes(b"not a database at all" * 100)
+    said = page(tmp_path / "loop.db")
+    assert "cannot read" in said
+    assert "Traceback" not in said
+
+
+def test_a_loop_without_items_has_not_started(scene: Scene) -> None:
+    assert "This loop has not started yet. " in page(scene.told().path)
+
+
+def test_a_loop_that_knows_nothing_at_all_has_not_started(scene: Scene) -> None:
+    assert "This loop has not started yet. " in page(scene.path)
+
+
+def test_before_the_first_answer_the_page_says_who_is_waited_for(scene: Scene) -> None:
+    said = page(scene.imported().asks(12).path)
+    assert "Nobody has answered yet." in said
+    assert "12 tasks wait for an answer, the oldest for 23 h 59 min." in said
+    assert "The learning curve begins here" in said
+
+
+def test_answers_without_a_score_are_counted(scene: Scene) -> None:
+    said = page(scene.imported().asks(12).answers(5).round(0).path)
+    assert "5 of 400 answers: too early to say how good the model is." in said
+    assert "The learning curve begins here" in said
+
+
+def test_a_running_loop_gives_its_score_with_the_interval_and_the_proof(scene: Scene) -> None:
+    said = page(scene.running().path)
+    assert (
+        "Accuracy is about 0.904 (0.812 to 0.961); "
+        "the target of 0.90 was reached at the last look, but luck is not ruled out." in said
+    )
+    assert "14 tasks wait for an answer" in said
+    assert "skipped 3" in said
+    assert "66 of 73" in said
+    assert "97.5 %" in said
+
+
+@pytest.mark.parametrize(
+    ("reason", "verdict", "bound", "expected"),
+    [
+        ("target", Verdict.CERTIFIED, 0.92999, "accuracy of at least 0.90 is certified (95 % sure); it is 0.929 or"),
+        ("target", Verdict.LIKELY, 0.88, "Stopped: the target of 0.90 is likely reached, with a chance of 93 %"),
+        ("budget", Verdict.REACHED, 0.85, "The budget is spent: the target of 0.90 was reached, but luck is not ruled"),
+        ("pool", Verdict.NOT_REACHED, 0.7, "Every item was asked about: the target of 0.90 was not reached (accuracy"),
+    ],
+)
+def test_a_stopped_loop_says_why_and_how_far_it_came(
+    scene: Scene, reason: str, verdict: Verdict, bound: float, expected: str
+) -> None:
+    scene.imported().asks(90).answers(90).round(0, 0.95, 0.9, 0.98).look(1, 0, 190, 200, bound, verdict)
+    said = page(scene.stopped(reason, verdict).path)
+    assert expected in said
+    assert "active-loop export" in said
+
+
+def test_a_loop_that_ended_before_any_look_says_so(scene: Scene) -> None:
+    said = page(scene.imported().asks(3).answers(3).stopped("pool", Verdict.NOT_REACHED).path)
+    assert "Every item was asked about: the target of 0.90 was never tested." in said
+
+
+def test_what_the_worker_reports_is_a_notice(scene: Scene) -> None:
+    news = "cannot reach Label Studio at http://localhost:8080; trying again in 8 s"
+    app = app_of(scene.running().path, live=lambda: news)
+    assert f'<p class="notice">{news}</p>' in get(app, "/").text
+    assert get(app, "/status.json").json["notice"] == news
+
+
+def test_names_that_look_like_markup_are_shown_as_they_are(scene: Scene) -> None:
+    markup = get(app_of(scene.running().path), "/").text
+    assert "leaves &lt;b&gt;" in markup
+    assert "arthur &lt;i&gt;" in markup
+
+
+def test_the_place_to_answer_is_linked_and_nothing_else_can_be(scene: Scene) -> None:
+    scene.imported().asks(2)
+    assert 'href="http://127.0.0.1:8080/projects/1"' in (
+        get(app_of(scene.path, labeling_url="http://127.0.0.1:8080/projects/1"), "/").text
+    )
+    assert "javascript:" not in get(app_of(scene.path, labeling_url="javascript:alert(1)"), "/").text
+
+
+# what nobody may see
+
+
+def test_no_counter_tells_on_which_side_of_the_split_an_answer_fell(tmp_path: Path) -> None:
+    shown = []
+    for purpose in Purpose:
+        folder = tmp_path / purpose
+        folder.mkdir()
+        scene = Scene(folder).imported().asks(60).answers(60).round(0, 0.75, 0.51, 0.91)
+        item = 60 if purpose == Purpose.TEST else 61
+        ask = Ask("the-ask", item, purpose, AskState.SENDING)
+        scene.store.mark_open(scene.store.create_batch([], [ask], [ask.id]))
+        answer = Annotation("people", "x", NOW, AnswerKind.SUBMITTED, '"oak"', "minji", ask=ask.id)
+        scene.store.append([answer])
+        client = client_of(app_of(scene.path))
+        shown.append((client.get("/").text, client.get("/status.json").text))
+        scene.store.close()
+    assert shown[0] == shown[1]
+
+
+def test_the_json_holds_what_is_listed_and_no_more(scene: Scene) -> None:
+    values = get(app_of(scene.running().path), "/status.json").json
+    assert set(values) == {
+        *("headline", "next", "notice", "name", "metric", "target", "stop_on", "budget", "answers", "open_asks"),
+        *("oldest_open_at", "outcomes", "disputed", "people", "lead_time_s", "n_items", "round", "n_labels", "curve"),
+        *("looks", "verdict", "more_to_certify", "stopped", "doing"),
+    }
+    assert datetime.fromisoformat(values["oldest_open_at"]) == NOW - timedelta(days=1) + timedelta(seconds=4)
+    assert values["looks"][0]["verdict"] == "reached"
+
+
+# the picture
+
+
+def drawings(markup: str) -> list[ElementTree.Element]:
+    return [ElementTree.fromstring(svg) for svg in re.findall(r"<svg.*?</svg>", markup, flags=re.S)]
+
+
+def test_the_curve_is_drawn_wide_and_narrow_with_every_round_and_look(scene: Scene) -> None:
+    wide, narrow = drawings(get(app_of(scene.running().path), "/").text)
+    for svg in (wide, narrow):
+        assert [title.text for title in svg.findall("circle/title")][-1] == (
+            "round 2, 220 answers: 0.904 [0.812–0.961]"
+        )
+        assert [text.text for text in svg.findall("g/text")] == ["look 1: reached"]
+        assert svg.findall("path[@class='band']")
+    assert float(wide.get("viewBox", "").split()[2]) > 2 * float(narrow.get("viewBox", "").split()[2])
+
+
+def test_everything_drawn_lies_inside_the_frame_and_higher_means_better(scene: Scene) -> None:
+    for svg in drawings(get(app_of(scene.running().path), "/").text):
+        width, height = (float(size) for size in svg.get("viewBox", "").split()[2:])
+        places = [(float(c.get("cx", "")), float(c.get("cy", ""))) for c in svg.findall("circle")]
+        assert all(0 < x < width and 0 < y < height for x, y in places)
+        assert [y for _, y in places] == sorted((y for _, y in places), reverse=True)
+        assert [x for x, _ in places] == sorted(x for x, _ in places)
+
+
+def test_a_single_reading_of_everything_right_is_drawn(scene: Scene) -> None:
+    scene.imported().asks(9).answers(9).round(0, 1.0, 0.29, 1.0)
+    assert len(drawings(get(app_of(scene.path), "/").text)) == 2
+
+
+# the wire
+
+
+def test_the_page_can_neither_run_foreign_code_nor_be_framed(scene: Scene) -> None:
+    app = app_of(scene.running().path)
+    for path in ("/", "/status.json", "/health", "/static/live.js", "/nowhere"):
+        headers = get(app, path).headers
+        assert "default-src 'self'" in headers["Content-Security-Policy"]
+        assert "unsafe" not in headers["Content-Security-Policy"]
+        assert headers["X-Content-Type-Options"] == "nosniff"
+        assert headers["Referrer-Policy"] == "no-referrer"
+        assert "Set-Cookie" not in headers
+
+
+def test_the_page_needs_nothing_that_its_policy_forbids(scene: Scene) -> None:
+    markup = get(app_of(scene.running().path), "/").text
+    assert not re.search(r"\sstyle=|<style|\son\w+=|<script(?![^>]*\ssrc=)", markup)
+    linked = re.findall(r'(?:src|href)="([^"#]+)"', markup)
+    assert linked
+    assert all(get(app_of(scene.path), path).status_code == 200 for path in linked)
+
+
+def test_an_unknown_address_and_a_wrong_method_are_said_in_words(scene: Scene) -> None:
+    client = client_of(app_of(scene.path))
+    assert (client.get("/nowhere").status_code, client.get("/webhook").status_code) == (404, 405)
+    assert "There is no such page here." in plain(client.get("/nowhere").text)
+    assert "POST" in client.get("/webhook").headers["Allow"]
+
+
+def test_a_failure_inside_is_one_sentence_and_no_traceback(scene: Scene, caplog: pytest.LogCaptureFixture) -> None:
+    def broken() -> str:
+        raise RuntimeError("the innermost thing")
+
+    response = get(app_of(scene.running().path, live=broken), "/")
+    assert response.status_code == 500
+    assert "The loop cannot be read just now." in response.text
+    assert "innermost" not in response.text
+    assert "innermost" in caplog.text
+
+
+def test_a_request_writes_nothing(scene: Scene) -> None:
+    scene.running()
+    scene.store.close()
+    before = scene.path.read_bytes()
+    client = client_of(app_of(scene.path))
+    for path in ("/", "/status.json", "/health"):
+        assert client.get(path).status_code == 200
+    client.post("/webhook", headers={SECRET_HEADER: SECRET})
+    assert scene.path.read_bytes() == before
+
+
+def test_status_json_is_sent_again_only_when_something_changed(scene: Scene) -> None:
+    with serve(app_of(scene.running().path), port=0) as server:
+        url = f"{server.url}/status.json"
+        first = httpx.get(url)
+        known = {"If-None-Match": first.headers["ETag"]}
+        assert json.loads(first.content)["answers"] == 226
+        assert f"data-version={first.headers['ETag']}" in httpx.get(server.url).text
+        again = httpx.get(url, headers=known)
+        assert (again.status_code, again.content) == (304, b"")
+        scene.answers(1)
+        changed = httpx.get(url, headers=known)
+        assert (changed.status_code, changed.json()["answers"]) == (200, 227)
+
+
+# the webhook
+
+
+@pytest.mark.parametrize("headers", [{}, {SECRET_HEADER: ""}, {SECRET_HEADER: "open sesam"}, {SECRET_HEADER: "ü"}])
+def test_the_webhook_refuses_whoever_does_not_know_the_secret(tmp_path: Path, headers: dict[str, str]) -> None:
+    woken = Woken()
+    response = client_of(app_of(tmp_path / "loop.db", wake=woken)).post("/webhook", headers=headers, data="{}")
+    assert (response.status_code, woken.times) == (403, 0)
+    assert response.text == "The header X-Active-Loop-Secret must hold the secret of this loop.\n"
+
+
+@pytest.mark.parametrize("body", [b"", b'{"action": "ANNOTATION_CREATED"', b"\xff\xfe", b"x" * (5 << 20)])
+def test_the_webhook_wakes_whatever_it_is_sent(tmp_path: Path, body: bytes) -> None:
+    woken = Woken()
+    app = app_of(tmp_path / "loop.db", wake=woken, token="t0ken")
+    with serve(app, port=0) as server:
+        headers = {SECRET_HEADER: SECRET, "Content-Type": "application/json"}
+        response = httpx.post(f"{server.url}/webhook", headers=headers, content=body)
+    assert (response.status_code, response.content, woken.times) == (204, b"", 1)
+
+
+def test_an_empty_secret_or_token_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="secret is empty"):
+        app_of(tmp_path / "loop.db", secret="")
+    with pytest.raises(ConfigError, match="token is empty"):
+        app_of(tmp_path / "loop.db", token="")
+
+
+# who may read
+
+
+def test_with_a_token_the_pages_are_for_those_who_bring_it(scene: Scene) -> None:
+    client = client_of(app_of(scene.running().path, token="t0ken"))
+    for path in ("/", "/status.json"):
+        refused = client.get(path)
+        assert refused.status_code == 401
+        assert "This dashboard needs a token." in (refused.text if path == "/" else refused.json["headline"])
+        assert "leaves" not in refused.text
+        assert client.get(path, headers={"Authorization": "Bearer wrong"}).status_code == 401
+        assert client.get(path, headers={"Authorization": "Bearer t0ken"}).status_code == 200
+        assert client.get(f"{path}?token=t0ken").status_code == 200
+        assert client.get(f"{path}?token=t0ke").status_code == 401
+    for path in ("/health", "/static/style.css"):
+        assert client.get(path, buffered=True).status_code == 200
+
+
+def test_a_server_for_everybody_needs_a_token(scene: Scene) -> None:
+    with pytest.raises(ConfigError, match=r"cannot listen on 0\.0\.0\.0 without a token"):
+        serve(app_of(scene.path), "0.0.0.0", 0)
+    with serve(app_of(scene.told().path, token="t0ken"), "0.0.0.0", 0) as server:
+        assert server.url == f"http://127.0.0.1:{server.port}"
+        headers = {"Host": "loops.example.org", "Authorization": "Bearer t0ken"}
+        assert httpx.get(server.url, headers=headers).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("host", "admitted"),
+    [
+        ("127.0.0.1:8765", True),
+        ("127.0.0.9", True),
+        ("LocalHost:8765", True),
+        ("[::1]:8765", True),
+        ("evil.example:8765", False),
+        ("localhost.evil.example", False),
+        ("127.0.0.1.evil.example", False),
+        ("192.168.1.4:8765", False),
+        ("evil.example@127.0.0.1x", False),
+        ("[::1", False),
+        ("", False),
+    ],
+)
+def test_on_loopback_only_the_names_of_this_machine_are_answered(scene: Scene, host: str, admitted: bool) -> None:
+    woken = Woken()
+    client = client_of(app_of(scene.told().path, wake=woken))
+    headers = {"Host": host, SECRET_HEADER: SECRET}
+    codes = [client.get(path, headers=headers).status_code for path in ("/", "/status.json")]
+    codes.append(client.post("/webhook", headers=headers).status_code)
+    assert codes == ([200, 200, 204] if admitted else [403, 403, 403])
+    assert woken.times == admitted
+
+
+def test_a_foreign_name_is_refused_on_the_wire_too(scene: Scene) -> None:
+    with serve(app_of(scene.told().path), port=0) as server:
+        refused = httpx.get(server.url, headers={"Host": "evil.example"})
+    assert refused.status_code == 403
+    assert "answers only under this machine's own name" in plain(refused.text)
+
+
+def test_under_its_public_name_a_loopback_server_is_woken_and_shows_pages_only_for_a_token(scene: Scene) -> None:
+    headers = {"Host": "host.docker.internal:8765", SECRET_HEADER: SECRET}
+    options = {"public_url": "http://host.docker.internal:8765"}
+    bare = client_of(app_of(scene.told().path, **options))
+    assert (bare.post("/webhook", headers=headers).status_code, bare.get("/", headers=headers).status_code) == (
+        204,
+        403,
+    )
+    guarded = client_of(app_of(scene.path, token="t0ken", **options))
+    assert guarded.get("/", headers=headers).status_code == 401
+    assert guarded.get("/", headers={**headers, "Authorization": "Bearer t0ken"}).status_code == 200
+
+
+# starting and ending
+
+
+def test_a_port_in_use_is_named_with_what_to_do(scene: Scene) -> None:
+    app = app_of(scene.told().path)
+    with serve(app, port=0) as server, pytest.raises(ConfigError) as refused:
+        serve(app, port=server.port)
+    assert str(refused.value) == f"port {server.port} is in use: give another by --port or [server] port."
+
+
+@pytest.mark.parametrize(
+    ("host", "port", "said"),
+    [("127.0.0.1", 70000, "port 70000 does not exist"), ("198.51.100.7", 0, "cannot listen on 198.51.100.7")],
+)
+def test_an_address_that_cannot_be_is_said_in_words(scene: Scene, host: str, port: int, said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        serve(app_of(scene.path, token="t0ken"), host, port)
+
+
+def test_closing_leaves_no_thread_and_frees_the_port(scene: Scene) -> None:
+    before = set(threading.enumerate())
+    server = serve(app_of(scene.told().path), port=0)
+    with httpx.Client(base_url=server.url) as client:  # its connection stays open while the server goes
+        assert client.get("/health").json() == {"status": "UP", "loop": "leaves <b>"}
+        server.close()
+        server.close()
+    assert set(threading.enumerate()) == before
+    serve(app_of(scene.path), port=server.port).close()
+
+
+def test_many_readers_at_once_all_get_the_page_while_the_loop_writes(scene: Scene) -> None:
+    scene.running()
+    codes: list[int] = []
+
+    def read(url: str) -> None:
+        codes.append(httpx.get(url).status_code)
+
+    with serve(app_of(scene.path), port=0) as server:
+        readers = [threading.Thread(target=read, args=(server.url,)) for _ in range(8)]
+        for reader in readers:
+            reader.start()
+        for _ in range(5):
+            scene.answers(1)
+        for reader in readers:
+            reader.join()
+    assert codes == [200] * 8
