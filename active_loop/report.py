@@ -98,7 +98,6 @@ def _status(store: Store) -> Status:
     settings = current_settings(store)
     imported = store.events("imported")
     facts = imported[0].body if imported else {}
-    items = {item.position: item for item in store.items()}
     annotations = store.annotations()
     merged = merge(annotations, reader(make_task(settings.task)))
     rounds = [r for r in store.rounds() if r.number != COLD_START]
@@ -117,7 +116,7 @@ def _status(store: Store) -> Status:
         target=settings.target.value,
         stop_on=settings.stop_on,
         budget=settings.budget.answers,
-        n_items=len(items),
+        n_items=store.n_items(),
         n_reserved=facts.get("reserved", 0),
         round=ranked[-1].number if ranked else None,
         n_labels=ranked[-1].record["n_labels"] if ranked else 0,
@@ -134,7 +133,7 @@ def _status(store: Store) -> Status:
         verdict=looks[-1].verdict if looks else Verdict.NOT_REACHED,
         more_to_certify=_more(settings, looks, curve),
         stopped=stopped,
-        doing=_doing(stopped, len(unanswered), bool(rounds) and not rounds[-1].ranked_at, bool(items)),
+        doing=_doing(stopped, len(unanswered), bool(rounds) and not rounds[-1].ranked_at, bool(facts)),
     )
 
 

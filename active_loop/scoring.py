@@ -7,6 +7,7 @@ another process, it gives the same answer. It streams the pool in blocks, so mem
 from __future__ import annotations
 
 import hashlib
+import importlib
 import platform
 import time
 from collections.abc import Mapping
@@ -23,6 +24,8 @@ from .errors import DataError
 from .settings import DataSettings, FeatureSettings, ModelSettings
 
 if TYPE_CHECKING:
+    from query_strategies import Strategy
+
     from .features import FeatureFile
     from .learner import Learner
 
@@ -158,22 +161,34 @@ def _choose(
     job: RoundJob, X: Any, learner: Learner | None
 ) -> tuple[Rows, NDArray[np.float64], tuple[Mapping[str, Any], ...]]:
     """Positions of the wanted items, best first, their utilities, and why each was wanted."""
-    from query_strategies import PoolView, make
+    from query_strategies import PoolView
 
     n = min(job.n, len(job.candidates))
     if n == 0:
         return np.empty(0, np.int64), np.empty(0), ()
     view = PoolView(
         job.ids,
-        X[job.candidates],
+        X,
+        rows=job.candidates,
         predict=learner.member_predictions if learner else None,
         labelled_X=X[job.labelled],
         labelled_y=job.codes,
         pending_X=X[job.pending],
         classes=job.classes,
     )
-    selection = make(job.strategy).query(view, n, np.random.default_rng([job.seed, job.number + 1]))
+    selection = _strategy(job.strategy).query(view, n, np.random.default_rng([job.seed, job.number + 1]))
     return job.candidates[selection.rows], np.asarray(selection.utilities), tuple(selection.why)
+
+
+def _strategy(name: str) -> Strategy:
+    """The strategy of this name, or the one that `module:Class` names, made without arguments."""
+    from query_strategies import make
+
+    if ":" not in name:
+        return make(name)
+    module, _, attribute = name.partition(":")
+    made: Strategy = getattr(importlib.import_module(module), attribute)()
+    return made
 
 
 def _codes(learner: Learner | None, X: Any, rows: Rows) -> NDArray[np.int64]:

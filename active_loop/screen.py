@@ -190,12 +190,10 @@ def _random_sentence(status: Status, random: Comparison) -> str:
 def status_page(status: Status) -> Group:
     """Where a loop stands: a sentence, a small curve, the totals."""
     lines = [Text(f" {sentence(status)}", style="bold"), *curve(status)]
-    lines.append(
-        Text(
-            f"   answers {status.answers} of {status.budget}: {status.pool_answers} to learn, "
-            f"{status.test_answers} to test; {status.open_asks} open"
-        )
-    )
+    spent = f"   answers {status.answers} of {status.budget}, {status.open_asks} open"
+    if status.stopped:  # before that, a moving count would tell on which side the last answer fell
+        spent += f"; {status.pool_answers} to learn, {status.test_answers} to test"
+    lines.append(Text(spent))
     if status.people:
         lines.append(Text("   " + ", ".join(f"{person} {n}" for person, n in sorted(status.people.items()))))
     for look in status.looks:
@@ -215,8 +213,8 @@ def curve(status: Status, width: int = 48, height: int = 6) -> list[Text]:
     low = min(status.target, *(value for _, value in points))
     bottom = max(0.0, low - 0.05)
     columns: list[float | None] = [None] * width
-    for answers, value in points:
-        columns[min(width - 1, int(answers / points[-1][0] * (width - 1)))] = value
+    for answers, reading in points:
+        columns[min(width - 1, int(answers / points[-1][0] * (width - 1)))] = reading
     rows = [["·" if row == _row(status.target, bottom, height) else " " for _ in columns] for row in range(height)]
     previous: float | None = None
     for column, value in enumerate(columns):

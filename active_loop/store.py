@@ -208,6 +208,8 @@ class Store:
                 "upgrade active-loop. Nothing was changed."
             )
         if readonly:
+            if not found:
+                raise FolderError(f"the loop in {Path(self.path).parent} has not started yet.")
             return
         for version, (name, script) in enumerate(_MIGRATIONS[found:], start=found + 1):
             with self.atomic() as db:
@@ -552,7 +554,7 @@ def _text(time: datetime) -> str:
 
 
 def _time(text: str) -> datetime:
-    return datetime.strptime(text, "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=UTC)
+    return datetime.fromisoformat(text)
 
 
 def _ask(row: sqlite3.Row) -> Ask:

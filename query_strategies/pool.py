@@ -52,8 +52,9 @@ class PoolView:
 
     `ids` (n,) uint64 name the items; rows that share an id are taken for copies of one item. With `ids=None` they
     are worked out from the content of the rows of `X`. `X` is the feature matrix (n, d): a dense array, a csr matrix
-    or array, or None. `predict(X_block)` gives member predictions: (members, rows, C) probabilities for a choice,
-    (members, rows, L) for several labels at once, (members, rows) for a number; for a choice (rows, C) is one member.
+    or array, or None; with `rows` (n,) the pool is only these rows of it, which are not copied. `predict(X_block)`
+    gives member predictions: (members, rows, C) probabilities for a choice, (members, rows, L) for several labels at
+    once, (members, rows) for a number; for a choice (rows, C) is one member.
     `labelled_X`, `labelled_y` and `pending_X` are the rows that have a label, their class codes, and the rows that
     were asked about and have no answer yet. `classes` names the columns. `cost` (n,) are expected seconds per item,
     `group` (n,) its group, `fit_predict(rows, y) -> Predict` trains on the labelled rows and some more.
@@ -67,6 +68,7 @@ class PoolView:
         ids: ArrayLike | None,
         X: Matrix,
         *,
+        rows: ArrayLike | None = None,
         predict: Predict | None = None,
         labelled_X: Matrix = None,
         labelled_y: ArrayLike | None = None,
@@ -79,10 +81,11 @@ class PoolView:
         block_size: int = BLOCK_SIZE,
     ) -> None:
         self._X = as_rows(X)
+        self._rows: Rows | None = None if rows is None else np.asarray(rows, dtype=np.int64)
         self._given_ids = None if ids is None else _as_ids(ids)
         self._predict = predict
         self._predictions: Floats | None = None
-        self.n = _count(self._given_ids, self._X)
+        self.n = _count(self._given_ids, self._X if self._rows is None else self._rows)
         self.labelled_X = as_rows(labelled_X)
         self.labelled_y = None if labelled_y is None else np.asarray(labelled_y)
         self.pending_X = as_rows(pending_X)
@@ -143,7 +146,7 @@ class PoolView:
         """The feature rows (len(rows), d), dense or csr as they were given."""
         if self._X is None:
             raise MissingNeedError("this pool has no feature matrix: give X to the PoolView.")
-        return self._X[rows]
+        return self._X[rows if self._rows is None else self._rows[rows]]
 
     @cached_property
     def order(self) -> Rows:

@@ -15,7 +15,6 @@ from xml.etree import ElementTree
 
 import httpx
 import pytest
-from active_loop.server import create_app, serve
 from flask import Flask
 
 from active_loop.domain import (
@@ -35,6 +34,7 @@ from active_loop.domain import (
 )
 from active_loop.errors import ConfigError
 from active_loop.label_studio import SECRET_HEADER
+from active_loop.server import create_app, serve
 from active_loop.settings import BudgetSettings, Settings, TargetSettings, TaskSettings, to_json
 from active_loop.store import Store
 
