@@ -449,6 +449,29 @@ def test_many_tasks_and_answers_are_all_seen_page_by_page(
 
 
 @pytest.mark.studio
+def test_a_change_between_two_pages_hides_no_other_answer(
+    behind: LabelStudio, proxy: Proxy, host: Host, studio: LocalStudio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(label_studio, "_PAGE", 3)
+    behind.publish(texts(*range(6)))
+    assert list(behind.collect()) == []
+    for number in range(6):
+        seat(behind, studio.token).answer(task_of(behind, f"ask-{number}"), "ham", lead_time_s=1.0)
+    first = next(task for task in host.tasks(behind.project) if task["data"]["ask"] == "ask-0")["annotations"][0]["id"]
+    pages = []
+
+    def edit_before_the_second_page(method: str, path: str) -> None:
+        pages.append(path)
+        if len(pages) == 2:
+            host("PATCH", f"/api/annotations/{first}/", {"result": choice_result("spam", "text")})
+
+    proxy.fault = edit_before_the_second_page
+    versions = list(behind.collect())
+    assert {version.ask for version in versions} == {f"ask-{number}" for number in range(6)}
+    assert [version.ask for version in versions].count("ask-0") == 2
+
+
+@pytest.mark.studio
 def test_the_full_look_comes_at_first_and_then_every_few_minutes(
     backend: LabelStudio, studio: LocalStudio, monkeypatch: pytest.MonkeyPatch
 ) -> None:
