@@ -48,9 +48,29 @@ _HOST: Final = "127.0.0.1"
 # Label Studio reads its settings from variables with and without a prefix (HOST, DEBUG, DJANGO_DB, ...): it gets
 # none of ours but these.
 _PASSED_ON: Final = (
-    *("PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "TMP", "TEMP", "VIRTUAL_ENV", "PYTHONPATH"),
+    *("PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "TMP", "TEMP", "VIRTUAL_ENV"),
     *("PYTHONHOME", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT", "USERPROFILE", "APPDATA", "LOCALAPPDATA"),
 )
+
+
+_SETTINGS_NAME: Final = "active_loop_studio_settings"
+_SETTINGS: Final = f'''\
+"""Label Studio's own settings, but for how its SQLite file is locked. Written anew at every start."""
+
+import os
+
+os.environ["DJANGO_SETTINGS_MODULE"] = "label_studio.core.settings.label_studio"  # it reads itself while it loads
+from label_studio.core.settings.label_studio import *
+
+os.environ["DJANGO_SETTINGS_MODULE"] = "{_SETTINGS_NAME}"
+DATABASES["default"]["OPTIONS"] = {{
+    "timeout": 30,
+    "transaction_mode": "IMMEDIATE",
+    "init_command": "PRAGMA journal_mode = WAL",
+}}
+'''
+"""With Django's defaults an import that meets an annotation finds the database locked, and Label Studio 1.23 then
+sleeps for three seconds: with write locks taken at the beginning, the two wait for each other for milliseconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,6 +236,9 @@ class LocalStudio:
         return ["start", "--no-browser", "--internal-host", _HOST, "--port", str(self._credentials.port)]
 
     def _spawn(self, arguments: list[str]) -> None:
+        modules = self._home / "settings"
+        modules.mkdir(exist_ok=True)
+        (modules / f"{_SETTINGS_NAME}.py").write_text(_SETTINGS, encoding="utf-8")
         if self.log.exists():
             self.log.replace(self.log.with_suffix(".old.log"))
         guarded = [sys.executable, "-I", "-S", guard.__file__, self._pid_file, _GRACE_S, self._credentials.port]
@@ -286,6 +309,10 @@ class LocalStudio:
             "COLLECT_ANALYTICS": "false",
             "LATEST_VERSION_CHECK": "false",
             "PYTHONUNBUFFERED": "1",
+            "DJANGO_SETTINGS_MODULE": _SETTINGS_NAME,
+            "PYTHONPATH": os.pathsep.join(
+                [str((self._home / "settings").resolve()), *filter(None, [os.environ.get("PYTHONPATH", "")])]
+            ),
         }
         if self._image_root is not None:
             told["LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED"] = "true"
