@@ -325,9 +325,10 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Progressed:
-    """One durable effect was made; there may be more to do at once."""
+    """One durable effect was made; there may be more to do at once. `collected` counts the answers that came in."""
 
     what: str
+    collected: int = 0
 
 
 @dataclass(frozen=True, slots=True)

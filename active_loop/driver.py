@@ -7,6 +7,7 @@ waited for with growing pauses; every other error ends the run, with nothing los
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -32,14 +33,16 @@ Report = Callable[[StepResult | Unreachable], None]
 class Driver:
     """Runs one loop until it has stopped or is told to pause.
 
-    `wake()` (from any thread: a webhook, a finished fit) makes it look at once; without it looks every `poll_s`
-    seconds. Between two looks at least `calm_s` seconds pass, so that a hundred answers in a second are one look.
+    `wake()` (from any thread: a webhook, a finished fit) makes it look for answers at once; without it looks every
+    `poll_s` seconds. Between two looks at least `calm_s` seconds pass, so that a hundred answers in a second are a
+    few looks; what the answers call for is done at once all the same.
     """
 
     def __init__(self, loop: Loop, *, poll_s: float = 5.0, calm_s: float = 0.0) -> None:
         self._loop = loop
         self._poll_s = poll_s
         self._calm_s = calm_s
+        self._calm_until = 0.0
         self._wake = threading.Event()
         self._pause = threading.Event()
         self.notice = ""
@@ -58,9 +61,11 @@ class Driver:
         """Step until the loop has stopped (returned), or until `pause` (None). `report` hears of every step."""
         pause_s = _SHORTEST_PAUSE_S
         while not self._pause.is_set():
-            self._wake.clear()
+            collect = time.monotonic() >= self._calm_until
+            if collect:
+                self._wake.clear()
             try:
-                result = self._loop.step()
+                result = self._loop.step(collect=collect)
             except TokenError:
                 raise
             except LabelingError as error:
@@ -73,11 +78,16 @@ class Driver:
             report(result)
             if isinstance(result, Stopped):
                 return result
-            if not isinstance(result, Progressed):
-                self._rest(result)
+            self._rest(result, collect)
         return None
 
-    def _rest(self, result: StepResult) -> None:
-        self._pause.wait(self._calm_s)
-        remaining = self._poll_s if not isinstance(result, WaitingForTraining) else min(self._poll_s, 1.0)
-        self._wake.wait(max(0.0, remaining - self._calm_s))
+    def _rest(self, result: StepResult, collected: bool) -> None:
+        """After a look for answers, calm; when there is nothing to do, wait for the end of it, or for what comes."""
+        if collected and (not isinstance(result, Progressed) or result.collected):
+            self._calm_until = time.monotonic() + self._calm_s
+        if isinstance(result, Progressed):
+            return
+        if not collected:
+            self._pause.wait(max(0.0, self._calm_until - time.monotonic()))
+        else:
+            self._wake.wait(min(self._poll_s, 1.0) if isinstance(result, WaitingForTraining) else self._poll_s)

@@ -106,8 +106,10 @@ class Loop:
 
     # the only way forward
 
-    def step(self) -> StepResult:
+    def step(self, *, collect: bool = True) -> StepResult:
         """Make at most one durable effect and say what it was, or what the loop waits for.
+
+        Without `collect` the labelling place is not asked for answers this time.
 
         Raises `LabelingError` when the place where people label cannot be reached (nothing is lost: call again
         later), `TrainingError` when no model can be fitted, `DataError` when the items changed under the loop.
@@ -117,10 +119,12 @@ class Loop:
                 return done
         decision = self.decision()
         # Answers are fetched last: a stream of them must not keep what they call for from being done.
-        going = (self._train, self._look, self._decide, self._send, self._collect)
-        for effect in (self._collect, self._retire) if decision else going:
+        effects = (self._retire,) if decision else (self._train, self._look, self._decide, self._send)
+        for effect in effects:
             if done := effect():
                 return done
+        if collect and (done := self._collect()):
+            return done
         return Stopped(decision) if decision else self._wait()
 
     def prepare(self) -> StepResult | None:
@@ -260,7 +264,7 @@ class Loop:
         if not new:
             return None
         n = self.store.append(new)
-        return Progressed(f"{n} answers")
+        return Progressed(f"{n} answers", collected=n)
 
     # 5. rounds
 
