@@ -1,0 +1,461 @@
+"""A loop.toml for the data it sees, by asking or from flags.
+
+Every question has a default that the data suggests, so that pressing Enter gives a loop that works; whoever cannot
+be asked gets the same defaults. Nothing is written before the data was read the way the loop will read it, and what
+the loop would refuse later is refused here. How questions reach a person is the caller's business.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+import re
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TypeVar
+
+from .config import write_settings
+from .domain import Verdict
+from .errors import ActiveLoopError, ConfigError, DataError, unknown_name
+from .evaluate import METRICS, fewest_right, lower_bound, posterior
+from .settings import (
+    BudgetSettings,
+    DataSettings,
+    LookPlan,
+    ModelSettings,
+    Settings,
+    TargetSettings,
+    TaskSettings,
+    check,
+)
+from .sources import IMAGE_SUFFIXES, Column, Inspection, inspect, open_source
+from .stopping import LIKELY
+from .tasks import make_task, normalise
+
+Ask = Callable[[str, str], str]
+"""Puts a question to a person: the question and its default ("" for none) → what was typed, or the default."""
+
+Say = Callable[[str], None]
+
+_T = TypeVar("_T")
+
+_NAMES = {"accuracy": "accuracy", "macro_f1": "macro-F1"}
+_VALUES = {"accuracy": 0.9, "macro_f1": 0.8}
+_BUDGET = 400
+_QUESTIONS = {
+    "text": "Which of these fits the text?",
+    "image": "What does the picture show?",
+    "table": "Which of these fits the row?",
+}
+_MODELS = {"text": "logistic", "image": "svm", "table": "svm"}
+
+_MAJORITY = 2 / 3
+"""Share of the largest class from which on accuracy says little about the others."""
+
+_ENOUGH = 20
+"""Known answers from which on that share is worth a word."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Given:
+    """What was said by flags; None or empty means: not said. An empty `answer` means: use no column."""
+
+    kind: str | None = None
+    show: tuple[str, ...] = ()
+    answer: str | None = None
+    group: str = ""
+    id_column: str = ""
+    classes: str = ""
+    metric: str | None = None
+    target: float | None = None
+    budget: int | None = None
+    question: str = ""
+
+
+def write_loop(folder: Path, data: Path, given: Given, ask: Ask | None, say: Say) -> Settings:
+    """Write `folder`/loop.toml for `data` (a file, or a folder of images) and return what it says.
+
+    Without `ask` the flags and the defaults are taken. Raises `ConfigError` if there is a loop.toml already, if
+    something that has no default was not given, or for settings that cannot work; `DataError` for data that cannot
+    be used. Then nothing was written.
+    """
+    path = folder / "loop.toml"
+    if path.exists():
+        raise ConfigError(f"{path} is there already, and is never overwritten: edit it, or name another folder.")
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(f"{folder} is a file: name a folder for the loop.")
+    seen = inspect(data)
+    for line in _found(seen):
+        say(line)
+    settings = _settings(folder, data, seen, given, _Questions(ask, say))
+    n_items = _proved(settings, data)
+    say(outlook(settings, n_items))
+    _write(settings, path)
+    say(f"Wrote {path}. Next: active-loop run {shlex.quote(str(folder))}")
+    return settings
+
+
+def outlook(settings: Settings, n_items: int) -> str:
+    """What can be proven with the budget, in one or two sentences; before any money is spent."""
+    target, plan = settings.target, LookPlan.at_import(n_items, settings.budget.answers)
+    m, wanted = plan.m(1), f"{_NAMES[target.metric]} ≥ {target.value:g}"
+    budget = f"{settings.budget.answers} answers"
+    if m < 1:
+        return f"→ With {n_items} items nothing can be proven: none is left for testing."
+    likely = f"a score of about {_share_that_seems_enough(m, target.value):.2f} on {m} test items shows it"
+    if not METRICS[target.metric].certifiable:
+        return f'→ {wanted} can be shown to be "likely", not certified; with {budget}, {likely}.'
+    if settings.data.group:
+        return f'→ With groups, {wanted} can be shown to be "likely", not certified; with {budget}, {likely}.'
+    needed = fewest_right(m, target.alpha / 2, target.value)
+    if needed is None:
+        best = lower_bound(m, m, target.alpha / 2)
+        return (
+            f"→ {wanted} cannot be certified at the first look: even {m} of {m} right would prove only {best:.3f}. "
+            'A larger budget, more items or a lower target would help; "likely" is within reach.'
+        )
+    certified = f"{needed} of {m} test answers must be right at the first look ({needed / m:.3f})"
+    if settings.stop_on == Verdict.CERTIFIED:
+        return (
+            f"→ {wanted} can be certified with {budget}: {certified}; {settings.budget.answers - m} are left to learn."
+        )
+    return f'→ With {budget} the loop stops when {wanted} is "likely": {likely}. To certify it, {certified}.'
+
+
+def _share_that_seems_enough(m: int, target: float) -> float:
+    """Share of `m` test items that must be right for the target to be likely."""
+    right = next((right for right in range(m + 1) if posterior(right, m, target) >= LIKELY), m)
+    return right / m
+
+
+# asking
+
+
+@dataclass(frozen=True, slots=True)
+class _Questions:
+    """Asks what was not given, until the answer can be used; without anybody to ask, the default is the answer."""
+
+    ask: Ask | None
+    say: Say
+
+    def answered(self, question: str, default: str, read: Callable[[str], _T], flag: str) -> _T:
+        """What `read` makes of the answer; a `ConfigError` with `flag` if there is neither a person nor a default."""
+        if self.ask is None:
+            if not default:
+                raise ConfigError(f"{question}: nothing to go by; {flag}")
+            return read(default)
+        while True:
+            try:
+                return read(self.ask(question, default))
+            except (ConfigError, DataError) as problem:
+                self.say(f"   {problem}")
+
+
+def _settings(folder: Path, data: Path, seen: Inspection, given: Given, questions: _Questions) -> Settings:
+    """All answers, in the order in which people are asked."""
+    kind = _kind(seen, given.kind)
+    shown = _shown(seen, kind, given, questions)
+    known = _known(seen, shown, given, questions)
+    partly = known is not None and known.n_missing > 0
+    classes = _classes(seen, shown, known if partly or given.answer else None, given, questions)
+    if known is not None and partly:
+        _refuse_unknown(known, classes)
+    target = _target(known, classes, given, questions)
+    budget = _budget(seen, len(classes), given, questions)
+    question = given.question or questions.answered("Question above the choices", _QUESTIONS[kind], _text, "")
+    if known is not None and not partly:
+        questions.say(_complete(known, folder))
+    settings = Settings(
+        name=Path(os.path.realpath(folder)).name or "loop",
+        data=DataSettings(
+            path=_relative(data, folder),
+            kind=kind,
+            show=shown if seen.columns else (),
+            id=given.id_column,
+            group=given.group,
+            answer=known.name if known is not None and partly else "",
+        ),
+        task=TaskSettings(classes=classes, question=question),
+        target=target,
+        budget=BudgetSettings(answers=budget),
+        model=ModelSettings(use=_MODELS[kind]),
+    )
+    check(settings)
+    return settings
+
+
+def _complete(column: Column, folder: Path) -> str:
+    """What a column of answers without gaps is good for."""
+    command = f"active-loop simulate {shlex.quote(str(folder))} --answers {shlex.quote(column.name)}"
+    return (
+        f'Column "{column.name}" has an answer in every row: used as it is, it would leave nothing to ask. '
+        f"`{command}` tries the loop on it."
+    )
+
+
+def _found(seen: Inspection) -> list[str]:
+    """What the data is, as a person would say it."""
+    what = "images" if not seen.columns else "rows"
+    encoding = f", {_encoding(seen.encoding)}" if seen.encoding and seen.path.suffix != ".parquet" else ""
+    twice = f"; {seen.n_duplicates:,} exact duplicates will be asked once" if seen.n_duplicates else ""
+    return [f"{seen.path.name}: {seen.n_rows:,} {what}{encoding}{twice}.", *seen.notices]
+
+
+def _encoding(name: str) -> str:
+    return {"utf-8-sig": "UTF-8", "utf-8": "UTF-8", "utf-16": "UTF-16", "latin-1": "Latin-1"}.get(name, name)
+
+
+def _kind(seen: Inspection, wanted: str | None) -> str:
+    if wanted and wanted != "image" and not seen.columns:
+        raise ConfigError(f'{seen.path} is a folder of images: --kind "{wanted}" needs a file with columns.')
+    return wanted or seen.kind
+
+
+def _shown(seen: Inspection, kind: str, given: Given, questions: _Questions) -> tuple[str, ...]:
+    """The columns that people see and the model learns from; none for a folder of images."""
+    for flag, name in (("--id", given.id_column), ("--group", given.group), ("--answer", given.answer)):
+        _column(seen, name or "", flag)
+    if not seen.columns:
+        if given.show:
+            raise ConfigError(f"--show: {seen.path} is a folder of images, without columns.")
+        return ()
+    if given.show:
+        return tuple(_named(seen, name, "--show").name for name in given.show)
+    default = _worth_showing(seen, kind, given)
+    others = [column.name for column in seen.columns if column.name not in default]
+    also = f" (also: {_shortened(others)})" if others else ""
+    return questions.answered(
+        f"What is shown to people? {kind}{also}",
+        _listed(default),
+        lambda text: tuple(_named(seen, name, "What is shown").name for name in _split(text)),
+        f"name the columns to show by --show, for data of the kind {kind}.",
+    )
+
+
+def _worth_showing(seen: Inspection, kind: str, given: Given) -> tuple[str, ...]:
+    """What the data suggests to show: never a column of answers, of ids or of groups."""
+    if kind == seen.kind:
+        shown = seen.show
+    elif kind == "table":
+        shown = tuple(column.name for column in seen.columns)
+    elif kind == "text":
+        shown = (max(seen.columns, key=lambda column: column.n_letters).name,)
+    else:
+        shown = tuple(column.name for column in seen.columns if column.example.lower().endswith(IMAGE_SUFFIXES))[:1]
+    classes = set(_split(given.classes))
+    hidden = {given.answer, given.group, given.id_column}
+    hidden |= {
+        column.name for column in seen.columns if classes and set(column.values) and set(column.values) <= classes
+    }
+    if kind == "table":
+        hidden |= {column.name for column in seen.columns if _is_a_name(column)}
+    return tuple(name for name in shown if name not in hidden)
+
+
+def _is_a_name(column: Column) -> bool:
+    """Whether a column only numbers the rows: different in each, and called an id."""
+    words = re.split(r"[^a-z]+", column.name.lower())
+    return column.n_missing == 0 and column.n_distinct == column.n_filled and bool({"id", "uuid", "index"} & set(words))
+
+
+def _known(seen: Inspection, shown: Sequence[str], given: Given, questions: _Questions) -> Column | None:
+    """The column of answers that are known already: the one that was named, or a part-filled one that was found."""
+    if given.answer is not None:
+        column = _column(seen, given.answer, "--answer")
+        if column is not None and column.name in shown:
+            raise ConfigError(f'"{column.name}" is shown and holds the answers: people and model would be told them.')
+        return column
+    classes = set(_split(given.classes))
+    for column in seen.answers:
+        usable = column.n_missing > 0 and column.name not in shown and column.name not in seen.show
+        if usable and (not classes or set(column.values) <= classes):
+            n = f"{column.n_filled:,} of {column.n_filled + column.n_missing:,}"
+            question = f'Answers are known already in the part-filled column "{column.name}" ({n}): use them?'
+            if questions.ask is None:
+                questions.say(f'Known answers: column "{column.name}" ({n}); --answer "" leaves them out.')
+            return column if questions.answered(question, "yes", _yes, "") else None
+    return None
+
+
+def _classes(
+    seen: Inspection, shown: Sequence[str], known: Column | None, given: Given, questions: _Questions
+) -> tuple[str, ...]:
+    """The possible answers: given, from the column of known ones, or asked for."""
+
+    def read(text: str) -> tuple[str, ...]:
+        task = TaskSettings(classes=tuple(normalise(name) for name in _split(text)))
+        make_task(task)
+        if len(task.classes) < 2:
+            raise ConfigError("name at least two possible answers, with commas between them.")
+        return task.classes
+
+    if given.classes:
+        return read(given.classes)
+    likely = [column for column in seen.answers if column.name not in shown] or seen.answers
+    hint = f' or a column that holds them by --answer, perhaps "{likely[0].name}"' if likely else ""
+    source = known or (likely[0] if likely and likely[0].name not in shown and questions.ask else None)
+    return questions.answered(
+        f'The possible answers (from column "{source.name}")' if source else "The possible answers",
+        _listed(_in_order(source.values)) if source else "",
+        read,
+        f'name them by --classes, for instance --classes "yes,no"{"," * bool(hint)}{hint}.',
+    )
+
+
+def _in_order(values: Mapping[str, int]) -> list[str]:
+    """Numbers by size, other answers by how often they occur."""
+    names = list(values)
+    return sorted(names, key=int) if all(re.fullmatch(r"[+-]?[0-9]+", name) for name in names) else names
+
+
+def _refuse_unknown(known: Column, classes: Sequence[str]) -> None:
+    unknown = [value for value in known.values if value not in classes]
+    if unknown or not known.values:
+        odd = f'"{unknown[0]}" ({known.values[unknown[0]]} rows)' if unknown else f"{known.n_distinct} different values"
+        raise ConfigError(
+            f'column "{known.name}" holds {odd}, and the possible answers are {", ".join(classes)}: '
+            'add what is missing to --classes, correct the file, or leave the column out by --answer "".'
+        )
+
+
+def _target(known: Column | None, classes: Sequence[str], given: Given, questions: _Questions) -> TargetSettings:
+    """Metric and value: accuracy 0.9, or macro-F1 0.8 where one class has a large majority."""
+    metric, why = given.metric or "accuracy", ""
+    if given.metric is None and known is not None and known.n_filled >= _ENOUGH:
+        name, n = max(known.values.items(), key=lambda pair: pair[1], default=("", 0))
+        if n / known.n_filled >= _MAJORITY:
+            metric, why = "macro_f1", f" (accuracy would be misleading: {100 * n / known.n_filled:.0f} % are {name})"
+            if questions.ask is None:
+                questions.say(f"Target: macro-F1{why}.")
+    value = _VALUES[metric] if given.target is None else given.target
+
+    def read(text: str) -> TargetSettings:
+        told = TargetSettings(*_metric_and_value(text, metric, value))
+        if not 0 < told.value < 1:
+            raise ConfigError(f"{told.value:g} cannot be reached: give a number between 0 and 1, for instance 0.9.")
+        return told
+
+    default = f"{_NAMES[metric]} {value:g}"
+    if given.target is not None and (given.metric is not None or questions.ask is None):
+        return read(default)
+    return questions.answered(f"Target{why}", default, read, "")
+
+
+def _metric_and_value(text: str, metric: str, value: float) -> tuple[str, float]:
+    """What "accuracy 0.9", "macro-F1", "0.85" or "85 %" says; what is not said stays as it was, or has its default."""
+    match = re.fullmatch(r"\s*([A-Za-z][\w-]*)?[\s≥>=]*([0-9.]+)?\s*(%)?\s*", text)
+    if not match:
+        raise ConfigError(f'"{text}" is no target: give a metric and a value, for instance "accuracy 0.9".')
+    if match[1]:
+        name = {"f1": "macro_f1"}.get(match[1].lower(), match[1].lower().replace("-", "_"))
+        if name not in METRICS:
+            raise ConfigError(unknown_name("metric", match[1], METRICS))
+        metric, value = name, value if name == metric else _VALUES[name]
+    if match[2]:
+        value = _number(match[2], float) / (100 if match[3] else 1)
+    return metric, value
+
+
+def _budget(seen: Inspection, n_classes: int, given: Given, questions: _Questions) -> int:
+    """Answers that may be asked for: 400, or as many as there are items if they are fewer."""
+    if given.budget is not None:
+        return given.budget
+    n_items = seen.n_rows - seen.n_duplicates
+    least = Settings(task=TaskSettings(classes=("",) * n_classes)).n0 + 40
+    if n_items < least:
+        raise DataError(
+            f"{seen.path.name} has {n_items} different items, and a loop needs at least {least}: "
+            f"{least - 40} answers start the first model, and 40 more improve and test it. Bring more items."
+        )
+    return questions.answered("Budget (answers, in all)", str(min(_BUDGET, n_items)), _whole, "")
+
+
+# reading what was typed
+
+
+def _column(seen: Inspection, name: str, flag: str) -> Column | None:
+    return _named(seen, name, flag) if name else None
+
+
+def _named(seen: Inspection, name: str, flag: str) -> Column:
+    columns = {column.name: column for column in seen.columns}
+    if name not in columns:
+        raise ConfigError(f"{flag}: {seen.path.name}: {unknown_name('column', name, columns)}")
+    return columns[name]
+
+
+def _split(text: str) -> list[str]:
+    """Names with commas between them; one that holds a comma stands in double quotes.
+
+    >>> _split('yes, no,"yes, but"')
+    ['yes', 'no', 'yes, but']
+    """
+    found = next(csv.reader([text], skipinitialspace=True), [])
+    return [normalise(name) for name in found if name.strip()]
+
+
+def _listed(names: Sequence[str]) -> str:
+    """The text that `_split` takes apart."""
+    return ", ".join(f'"{name}"' if "," in name else name for name in names)
+
+
+def _shortened(names: Sequence[str], most: int = 8) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def _yes(text: str) -> bool:
+    said = text.strip().lower()
+    if said not in ("y", "yes", "n", "no"):
+        raise ConfigError(f'"{text}" is neither yes nor no.')
+    return said in ("y", "yes")
+
+
+def _text(text: str) -> str:
+    return text.strip()
+
+
+def _whole(text: str) -> int:
+    return _number(text.replace(",", ""), int)
+
+
+def _number(text: str, kind: Callable[[str], _T]) -> _T:
+    try:
+        return kind(text)
+    except ValueError as error:
+        raise ConfigError(f'"{text}" is no number.') from error
+
+
+# to the file
+
+
+def _relative(data: Path, folder: Path) -> str:
+    """The path of the data as the loop folder sees it; absolute only where no relative one exists (another drive)."""
+    whole = Path(os.path.abspath(data))  # noqa: PTH100 - a link to the data stays a link
+    place = Path(os.path.realpath(whole.parent)) / whole.name
+    try:
+        return Path(os.path.relpath(place, os.path.realpath(folder))).as_posix()
+    except ValueError:
+        return place.as_posix()
+
+
+def _proved(settings: Settings, data: Path) -> int:
+    """Read the data as the loop will, before its folder is there; returns how many items it has."""
+    source = open_source(replace(settings.data, path=data.name or str(data)), data.parent)
+    return len(source.records())
+
+
+def _write(settings: Settings, path: Path) -> None:
+    """Make the folder and write the file, or leave no trace of either."""
+    made = [folder for folder in (path.parent, *path.parent.parents) if not folder.exists()]
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_settings(settings, path)
+    except (OSError, ActiveLoopError) as error:
+        for folder in made:
+            if folder.exists():
+                folder.rmdir()
+        if isinstance(error, OSError):
+            raise ConfigError(f"cannot make the folder {path.parent}: {error.strerror}.") from error
+        raise
