@@ -31,10 +31,14 @@ _ROUNDS = 12
 
 
 class Screen:
-    """Shows one run. `read` gives the status whenever something may have changed."""
+    """Shows one run. `read` gives the status whenever something may have changed.
 
-    def __init__(self, console: Console, read: Callable[[], Status], *, folder: str) -> None:
+    `redraw` may be turned off where somebody types on the same terminal: what they type would be drawn over.
+    """
+
+    def __init__(self, console: Console, read: Callable[[], Status], *, folder: str, redraw: bool = True) -> None:
         self._console = console
+        self._redraw = redraw and console.is_terminal
         self._read = read
         self._folder = folder
         self._began = time.monotonic()
@@ -45,7 +49,7 @@ class Screen:
         self._live: Live | None = None
 
     def __enter__(self) -> Screen:
-        if self._console.is_terminal:
+        if self._redraw:
             self._live = Live(console=self._console, refresh_per_second=4, get_renderable=self._picture, transient=True)
             self._live.start()
         return self
@@ -106,7 +110,7 @@ class Screen:
         self._status = self._read()
         if not self._live:
             for point in self._status.curve[self._shown + 1 :]:
-                self._console.print(Text(" " + "  ".join(_cells(point, self._status))))
+                self._console.print(Text(f" {_line(point, self._status)}"), soft_wrap=True)
             self._shown = len(self._status.curve) - 1
 
     def _picture(self) -> Group:
@@ -135,6 +139,13 @@ def _cells(point: CurvePoint, status: Status) -> list[str]:
     reading = f"{point.value:.3f}" if point.value is not None else "–"
     interval = f"[{point.low:.3f} – {point.high:.3f}]" if point.low is not None else ""
     return [str(point.round), str(point.n_labels), str(point.n_test), reading, interval, verdict]
+
+
+def _line(point: CurvePoint, status: Status) -> str:
+    """One round in words, for a log or a pipe."""
+    number, n_labels, n_test, reading, interval, verdict = _cells(point, status)
+    score = f"{status.metric} {reading} {interval} on {n_test} test items" if interval else "no score yet"
+    return f"round {number}: {n_labels} labels, {score}" + ("" if verdict == "–" else f", {verdict}")
 
 
 def _span(seconds: float) -> str:

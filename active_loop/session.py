@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import secrets
 import stat
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -35,7 +36,8 @@ DATABASE = "loop.db"
 TOKEN_VARIABLE = "ACTIVE_LOOP_TOKEN"
 """Environment variable with the token that the dashboard asks for where it listens to more than this machine."""
 
-_CALM_S = 0.25
+_CALM_S = 0.5
+"""Seconds between two looks for answers in a Label Studio on this machine, which has one core for everybody."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,11 +91,14 @@ def session(
     `tell` hears the addresses at once, then what is being waited for. With a `backend` that one is used instead of
     the one that the settings name. With `inline` the model is fitted in this process.
     """
+    # What cannot work is refused before anything is made.
+    source = open_source(settings.data, folder)
+    if backend is None:
+        _refuse_place(settings)
     with ExitStack() as stack:
         stack.enter_context(FolderLock(folder))
         store = Store(folder / DATABASE)
         stack.callback(store.close)
-        source = open_source(settings.data, folder)
         studio = _begin_studio(folder, settings, source, backend)
         if studio:
             stack.callback(studio.stop)
@@ -163,11 +168,30 @@ def _place(settings: Settings, studio: LocalStudio | None, source: Source, folde
             labeling = settings.labeling
             return LabelStudio(labeling.url, token=token(labeling), project=labeling.project)
         case "terminal":
-            return Terminal(settings.task.classes, question=settings.task.question)
-    raise ConfigError(
-        f'labeling.backend is "{settings.labeling.backend}", which answers from known labels: '
-        "use `active-loop simulate`, or name label-studio or terminal."
-    )
+            return Terminal(settings.task.classes, question=settings.task.question, read=_typed, write=_tell)
+    raise ConfigError(f'unknown labeling.backend "{settings.labeling.backend}".')
+
+
+def _refuse_place(settings: Settings) -> None:
+    """`ConfigError` for a labelling place that people cannot answer in, or for which no token is known."""
+    labeling = settings.labeling
+    if labeling.backend == "oracle":
+        raise ConfigError(
+            f'labeling.backend is "{labeling.backend}", which answers from known labels: '
+            "use `active-loop simulate`, or name label-studio or terminal."
+        )
+    if labeling.backend == "label-studio" and labeling.url:
+        token(labeling)
+
+
+def _tell(line: str) -> None:
+    """What the person at the keyboard sees goes to standard error: standard output is for results."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def _typed(prompt: str) -> str:
+    print(prompt, end="", file=sys.stderr, flush=True)
+    return input()
 
 
 def token(labeling: LabelingSettings) -> str:
@@ -239,12 +263,12 @@ def _forget(place: LabelStudio) -> None:
 
 def import_items(folder: Path, settings: Settings) -> tuple[int, int]:
     """Read the data into the loop: everything at first, later what is new. Returns items added, and items in all."""
+    source = open_source(settings.data, folder)
     with FolderLock(folder):
         store = Store(folder / DATABASE)
         try:
             before = store.n_items()
-            nowhere = Terminal(settings.task.classes)
-            loop = Loop(settings, store, open_source(settings.data, folder), nowhere, InlineRunner(), folder=folder)
+            loop = Loop(settings, store, source, Terminal(settings.task.classes), InlineRunner(), folder=folder)
             if before:
                 loop.add_items()
             else:

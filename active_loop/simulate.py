@@ -55,12 +55,17 @@ def simulate(
 
     The loop's own files go into `keep`, or into a temporary folder that is removed.
     """
+    settings = simulated(settings, folder)
+    with tempfile.TemporaryDirectory(prefix="active-loop-") as temporary:
+        return run(settings, keep or Path(temporary), Oracle(answers), report)
+
+
+def simulated(settings: Settings, folder: Path) -> Settings:
+    """The settings of `folder` for a simulation anywhere else: data found from there, answers by the oracle alone."""
     data = replace(settings.data, answer="", path=str((folder / settings.data.path).resolve()))
     if data.embeddings:
         data = replace(data, embeddings=str((folder / data.embeddings).resolve()))
-    settings = replace(settings, data=data)
-    with tempfile.TemporaryDirectory(prefix="active-loop-") as temporary:
-        return run(settings, keep or Path(temporary), Oracle(answers), report)
+    return replace(settings, data=data, labeling=replace(settings.labeling, backend="oracle"))
 
 
 def run(
