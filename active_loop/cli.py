@@ -1,8 +1,8 @@
 """The commands: parse, call one verb, print. Everything else lives elsewhere, and is imported only when it is needed.
 
-Exit codes: 0 done; 2 a setting or flag is wrong; 3 stopped without the wanted verdict; 4 the labelling place cannot
-be reached; 5 the data cannot be used; 6 no model can be trained; 7 a token is refused; 8 the folder cannot be used;
-9 it is in use; 10 a newer version wrote it; 130 paused.
+Exit codes: 0 done; 1 doctor found something wrong; 2 a setting or flag is wrong; 3 stopped without the wanted
+verdict; 4 the labelling place cannot be reached; 5 the data cannot be used; 6 no model can be trained; 7 a token is
+refused; 8 the folder cannot be used; 9 it is in use; 10 a newer version wrote it; 130 paused.
 """
 
 from __future__ import annotations
@@ -17,19 +17,20 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .errors import ActiveLoopError, ConfigError
+from .errors import ActiveLoopError, ConfigError, FolderError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from .demo import Comparison
-    from .domain import Stopped
     from .report import Status
     from .session import Session
     from .settings import Settings
 
 NOT_REACHED = 3
 PAUSED = 130
+
+_ENDINGS = {"csv": ".csv", "parquet": ".parquet", "label-studio": ".json"}
 
 
 class _Commands(click.Group):
@@ -40,7 +41,8 @@ class _Commands(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            return super().invoke(ctx)
+            with _interruptible():
+                return super().invoke(ctx)
         except ActiveLoopError as error:
             click.echo(f"active-loop: {error}", err=True)
             ctx.exit(error.exit_code)
@@ -53,9 +55,9 @@ class _Commands(click.Group):
     cls=_Commands,
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog=(
-        "Exit codes: 0 done, 2 wrong setting or flag, 3 stopped without the wanted verdict, 4 labelling place "
-        "unreachable, 5 unusable data, 6 no model, 7 token refused, 8 unusable folder, 9 folder in use, "
-        "10 folder of a newer version, 130 paused."
+        "Exit codes: 0 done, 1 doctor found something wrong, 2 wrong setting or flag, 3 stopped without the wanted "
+        "verdict, 4 labelling place unreachable, 5 unusable data, 6 no model, 7 token refused, 8 unusable folder, "
+        "9 folder in use, 10 folder of a newer version, 130 paused."
     ),
 )
 @click.version_option(package_name="active-loop")
@@ -68,7 +70,13 @@ json_flag = click.option("--json", "as_json", is_flag=True, help="Print one JSON
 
 
 @main.command()
-@click.option("--folder", type=click.Path(path_type=Path), default=Path("active-loop-demo"), show_default=True)
+@click.option(
+    "--folder",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("active-loop-demo"),
+    show_default=True,
+    help="Where the demo's loop lies.",
+)
 @click.option("--me", is_flag=True, help="You answer in the browser, instead of the scripted expert.")
 @click.option("--clean", is_flag=True, help="Remove the demo's folder.")
 @json_flag
@@ -78,7 +86,10 @@ def demo(folder: Path, me: bool, clean: bool, as_json: bool) -> None:
 
     if clean:
         removed = work.clean(folder)
-        click.echo(f"{folder} was removed." if removed else f"there is no {folder}: nothing to remove.")
+        if as_json:
+            _print_json({"removed": removed, "folder": str(folder)})
+        else:
+            click.echo(f"{folder} was removed." if removed else f"there is no {folder}: nothing to remove.")
         return
     settings = work.prepare(folder)
     with _running(folder, settings, as_json) as (session, report):
@@ -91,7 +102,7 @@ def demo(folder: Path, me: bool, clean: bool, as_json: bool) -> None:
         if expert and expert.error:
             raise expert.error
         random = _compare(session, work.RandomJob(settings, folder)) if stopped else None
-    _finish(folder, stopped, as_json, random)
+    _finish(folder, as_json, paused=stopped is None, random=random)
 
 
 @main.command()
@@ -103,16 +114,21 @@ def demo(folder: Path, me: bool, clean: bool, as_json: bool) -> None:
 @click.option("--group", default="", metavar="COLUMN", help="Items of one group stay on one side of the test split.")
 @click.option("--id", "id_column", default="", metavar="COLUMN", help="Column that names the items.")
 @click.option("--classes", default="", help="The possible answers, with commas between them.")
-@click.option("--metric", type=click.Choice(["accuracy", "macro_f1"]), default=None)
+@click.option("--metric", type=click.Choice(["accuracy", "macro_f1"]), help="What is to be reached.")
 @click.option("--target", type=float, default=None, help="Value of the metric to reach.")
 @click.option("--budget", type=int, default=None, help="Answers that may be asked for, in all.")
 @click.option("--question", default="", help="The question shown above the choices.")
 @click.option("--yes", is_flag=True, help="Ask nothing: take the defaults for what is not given.")
-def init(folder: Path, data: Path, **given: Any) -> None:
+def init(folder: Path, data: Path, yes: bool, **given: Any) -> None:
     """Write a loop.toml for your data, by asking or from flags."""
-    from .init import write_loop
+    from .init import Given, write_loop
 
-    write_loop(folder, data, ask=not given.pop("yes") and sys.stdin.isatty(), **given)
+    ask = _ask if sys.stdin.isatty() and not yes else None
+    try:
+        write_loop(folder, data, Given(**given), ask, lambda line: click.echo(f" {line}"))
+    except click.Abort:
+        click.echo("\nnothing was written.", err=True)
+        raise SystemExit(PAUSED) from None
 
 
 @main.command("import")
@@ -136,9 +152,13 @@ def import_(folder: Path, as_json: bool) -> None:
 def run(folder: Path, port: int | None, as_json: bool) -> None:
     """Run the loop and its dashboard until the target is proven, the budget is spent, or Ctrl-C."""
     settings = _settings(folder, port)
+    if _has_stopped(folder, settings):
+        click.echo("this loop has stopped already.", err=True)
+        _finish(folder, as_json)
+        return
     with _running(folder, settings, as_json) as (session, report):
         stopped = session.run(report)
-    _finish(folder, stopped, as_json)
+    _finish(folder, as_json, paused=stopped is None)
 
 
 @main.command()
@@ -152,10 +172,13 @@ def run(folder: Path, port: int | None, as_json: bool) -> None:
 @json_flag
 def simulate(folder: Path | None, column: str | None, keep: Path | None, as_json: bool, **changes: Any) -> None:
     """Run a loop against known answers: the same code, nobody asked. Without FOLDER, on the demo's digits."""
+    import tempfile
     from contextlib import ExitStack
 
-    from .simulate import known_answers
-    from .simulate import simulate as run_simulation
+    from .config import write_settings
+    from .labeling import Oracle
+    from .simulate import known_answers, simulated
+    from .simulate import run as run_simulation
 
     with ExitStack() as stack:
         if folder is None:
@@ -171,9 +194,13 @@ def simulate(folder: Path | None, column: str | None, keep: Path | None, as_json
             raise ConfigError("cannot simulate without answers: name the column that holds them by --answers.")
         settings = _changed(settings, **changes)
         answers = known_answers(settings, folder, column)
+        place = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="active-loop-")))
+        settings = simulated(settings, folder)
+        write_settings(settings, place / "loop.toml")  # which refuses what no loop can be told
         if keep:
-            keep.mkdir(parents=True, exist_ok=True)
-        ended = run_simulation(settings, folder, answers, _progress(as_json), keep=keep)
+            place = _new(keep)
+            write_settings(settings, place / "loop.toml")
+        ended = run_simulation(settings, place, Oracle(answers), _progress(as_json))
     status = ended.status
     if as_json:
         _print_json(status.as_dict())
@@ -202,15 +229,16 @@ def status(folder: Path, as_json: bool) -> None:
 
 @main.command()
 @folder_argument
-@click.option(
-    "--format", "form", type=click.Choice(["csv", "parquet", "label-studio"]), default="csv", show_default=True
-)
-@click.option("--out", type=click.Path(path_type=Path), default=None, help="File to write.")
+@click.option("--format", "form", type=click.Choice(list(_ENDINGS)), help="csv, or what the ending of --out says.")
+@click.option("--out", type=click.Path(path_type=Path), help="File to write.  [default: FOLDER/export/labels.csv]")
 @json_flag
-def export(folder: Path, form: str, out: Path | None, as_json: bool) -> None:
+def export(folder: Path, form: str | None, out: Path | None, as_json: bool) -> None:
     """Write the labels: item, label, who, agreement, and how the item was chosen."""
-    path = out or folder / "export" / f"labels{ {'csv': '.csv', 'parquet': '.parquet', 'label-studio': '.json'}[form] }"
-    n = _export(folder, path, form)
+    path = out or folder / "export" / f"labels{_ENDINGS[form or 'csv']}"
+    if path.suffix not in _ENDINGS.values() or (form and path.suffix != _ENDINGS[form]):
+        wanted = _ENDINGS[form] if form else ", ".join(_ENDINGS.values())
+        raise ConfigError(f'--out: the name "{path.name}" must end in {wanted}.')
+    n = _export(folder, path)
     if as_json:
         _print_json({"labels": n, "file": str(path)})
     else:
@@ -247,7 +275,8 @@ def doctor(folder: Path, as_json: bool) -> None:
 
     findings = examine(folder, lambda: _settings(folder))
     if as_json:
-        _print_json([{"ok": finding.ok, "text": finding.text} for finding in findings])
+        told = [{"ok": finding.ok, "text": finding.text} for finding in findings]
+        _print_json({"ok": all(finding.ok for finding in findings), "findings": told})
     else:
         for finding in findings:
             click.echo(f" {'✓' if finding.ok else '✗'} {finding.text}")
@@ -256,6 +285,11 @@ def doctor(folder: Path, as_json: bool) -> None:
 
 
 # what the commands share
+
+
+def _ask(question: str, default: str) -> str:
+    """Put a question on the terminal, its default in brackets."""
+    return str(click.prompt(f" {question}", default=default or None))
 
 
 def _settings(folder: Path, port: int | None = None) -> Settings:
@@ -268,16 +302,24 @@ def _settings(folder: Path, port: int | None = None) -> Settings:
 
 
 def _changed(settings: Settings, **changes: Any) -> Settings:
-    """The settings with what was given by flag."""
+    """The settings with what was given by flag; None means: not given."""
     from dataclasses import replace
 
-    if changes.get("strategy"):
+    if changes["strategy"] is not None:
         settings = replace(settings, query=replace(settings.query, strategy=changes["strategy"]))
-    if changes.get("model"):
+    if changes["model"] is not None:
         settings = replace(settings, model=replace(settings.model, use=changes["model"]))
-    if changes.get("budget"):
+    if changes["budget"] is not None:
         settings = replace(settings, budget=replace(settings.budget, answers=changes["budget"]))
-    return settings if changes.get("seed") is None else replace(settings, seed=changes["seed"])
+    return settings if changes["seed"] is None else replace(settings, seed=changes["seed"])
+
+
+def _new(folder: Path) -> Path:
+    """The folder, made if it is not there; one with something in it is refused."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ConfigError(f"--keep: {folder} is not empty: name a new folder, so that no loop is mixed with another.")
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 def _console(*, stderr: bool = False) -> Console:
@@ -309,9 +351,9 @@ def _running(folder: Path, settings: Settings, as_json: bool) -> Iterator[tuple[
         with _store(folder) as store:
             return read_status(store)
 
+    redraw = settings.labeling.backend != "terminal"  # there somebody types
     with (
-        _interruptible(),
-        Screen(_console(stderr=as_json), read, folder=str(folder)) as screen,
+        Screen(_console(stderr=as_json), read, folder=str(folder), redraw=redraw) as screen,
         session(folder, settings, screen.hear) as made,
     ):
         yield made, screen.hear
@@ -334,8 +376,7 @@ def _interruptible() -> Iterator[None]:
 def _until_told() -> None:
     import threading
 
-    with _interruptible():
-        threading.Event().wait()
+    threading.Event().wait()
 
 
 def _progress(as_json: bool) -> Callable[..., None]:
@@ -365,20 +406,40 @@ def _compare(session: Session, job: Any) -> Comparison:
         time.sleep(0.02)
 
 
-def _export(folder: Path, path: Path, form: str = "csv") -> int:
+def _export(folder: Path, path: Path) -> int:
+    """Write the labels in the format that the ending of `path` says; returns how many there are."""
     from .report import export_rows, write_export
     from .sources import open_source
 
     with _store(folder) as store:
         rows = export_rows(store)
-    source = open_source(_settings(folder).data, folder) if form == "label-studio" else None
-    write_export(rows, path, source)
+    source = open_source(_settings(folder).data, folder) if path.suffix == ".json" else None
+    try:
+        write_export(rows, path, source)
+    except OSError as error:
+        raise FolderError(f"cannot write {path}: {error.strerror or error}.") from error
     return len(rows)
 
 
-def _finish(folder: Path, stopped: Stopped | None, as_json: bool, random: Comparison | None = None) -> None:
+def _has_stopped(folder: Path, settings: Settings) -> bool:
+    """Whether there is nothing left to do, so that nothing needs to be started to find that out."""
+    from .report import current_settings
+    from .report import status as read_status
+    from .session import DATABASE
+    from .settings import differences
+
+    if not (folder / DATABASE).is_file():
+        return False
+    with _store(folder) as store:
+        now = read_status(store)
+        changed = differences(current_settings(store), settings)
+    same = all(key.startswith(("labeling.", "server.")) for key in changed)
+    return bool(now.stopped) and now.open_asks == 0 and same
+
+
+def _finish(folder: Path, as_json: bool, *, paused: bool = False, random: Comparison | None = None) -> None:
     """Export, summary and exit code at the end of a run."""
-    if stopped is None:
+    if paused:
         raise KeyboardInterrupt
     from .report import status as read_status
 
@@ -391,7 +452,7 @@ def _finish(folder: Path, stopped: Stopped | None, as_json: bool, random: Compar
         _print_json({**now.as_dict(), "random": compared, "labels_file": str(labels)})
     else:
         _console().print(_summary(now, random, folder, labels), soft_wrap=True)
-    if stopped.decision.reason != "target":
+    if now.stopped != "target":
         raise SystemExit(NOT_REACHED)
 
 
