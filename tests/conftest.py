@@ -49,16 +49,23 @@ def image_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def studio(tmp_path_factory: pytest.TempPathFactory, image_root: Path) -> Iterator[LocalStudio]:
+def label_studio_installed() -> None:
+    """For tests that start a Label Studio themselves."""
+    places = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    if shutil.which("label-studio", path=places) is None:
+        _without("label-studio")
+
+
+@pytest.fixture(scope="session")
+def studio(
+    tmp_path_factory: pytest.TempPathFactory, image_root: Path, label_studio_installed: None
+) -> Iterator[LocalStudio]:
     """A real Label Studio, started once per test run; every test makes its own project there.
 
     The first run on a machine takes most of a minute to build the database; it is kept in the user's cache folder.
     """
     from active_loop.local_studio import LocalStudio
 
-    places = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
-    if shutil.which("label-studio", path=places) is None:
-        _without("label-studio")
     with LocalStudio.start(tmp_path_factory.mktemp("studio"), image_root) as started:
         yield started
 
