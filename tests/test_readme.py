@@ -14,6 +14,7 @@ from typing import Any
 
 import loops
 import pytest
+from click.testing import CliRunner
 
 from active_loop.cli import main
 from active_loop.config import read_settings
@@ -91,7 +92,19 @@ def test_the_readme_reaches_its_target_in_ten_lines_of_python() -> None:
     assert names["result"].verdict == "certified"
     assert names["result"].labels_used <= 300
     assert len(names["result"].learning_curve) > 2
-    assert Path("tumours/loop.db").is_file()
+
+
+def test_what_python_leaves_is_read_by_the_commands_and_goes_on(reviews: Path) -> None:
+    first = blocks(page("README.md"), "python")[0]
+    results = []
+    for _ in range(2):
+        names: dict[str, Any] = {}
+        exec(compile(first, "README.md", "exec"), names)
+        results.append(names["result"].status)
+    assert results[0] == results[1]
+    assert "certified" in CliRunner().invoke(main, ["status", "tumours"]).output
+    assert CliRunner().invoke(main, ["export", "tumours"]).exit_code == 0
+    assert (reviews / "tumours" / "export" / "labels.csv").read_text().count("\n") > results[0].n_labels
 
 
 def test_the_examples_of_the_strategies_page_run_and_give_what_they_say() -> None:
