@@ -116,10 +116,11 @@ def expert(session: Session, folder: Path) -> Expert:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """What a random choice needed in the same set-up: labels to learn, test labels, and whether it got there."""
+    """What a random choice needed in the same set-up: labels to learn, answers to test and in all; did it get there?"""
 
     n_labels: int
     n_test: int
+    answers: int
     reached: bool
     budget: int
 
@@ -139,6 +140,7 @@ class RandomJob:
         return Comparison(
             n_labels=status.n_labels,
             n_test=status.test_answers,
+            answers=status.answers,
             reached=ended.decision.reason == "target",
             budget=status.budget,
         )

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from . import looks
 from .answers import reader
 from .domain import (
     COLD_START,
@@ -29,10 +30,7 @@ from .domain import (
     Decision,
     History,
     Item,
-    Look,
-    LookItem,
     Merged,
-    Outcome,
     Progress,
     Progressed,
     Purpose,
@@ -46,15 +44,14 @@ from .domain import (
     WaitingForTraining,
 )
 from .errors import ConfigError, DataError
-from .evaluate import METRICS, WRONG
 from .labeling import LabelingBackend, Publication
 from .merge import merge
-from .reserve import Prefix, Spending, TestState, draw, prefix, states
+from .reserve import Prefix, Spending, draw, prefix, states
 from .runner import Runner
 from .scoring import EncodeJob, RoundJob, RoundResult
 from .settings import LookPlan, Settings, check, differences, from_json, to_json
 from .sources import Record, Source, check_unchanged
-from .stopping import decide, earlier_round, gate, in_force, verdict
+from .stopping import decide, earlier_round, gate, in_force
 from .store import Store
 from .tasks import Task, make_task
 
@@ -398,25 +395,19 @@ class Loop:
         return float(np.mean(self._predictions(earlier[index])[1] == result.sample_codes))
 
     def _score(self, round_: Round, result: RoundResult) -> list[Score]:
-        """A reading on the test answers that the round's prefix holds; none before there are any."""
+        """A reading on the test answers that the round's prefix holds."""
         if round_.number == COLD_START:
             return []
         settings = self._settings_of(round_)
-        merged = self._merge(round_.annotation_position)
-        place = {item: index for index, item in enumerate(self.test_order)}
-        known = [item for item in self.test_order if item in merged and _counts(merged[item])]
-        if not known:
-            return []
-        truth = self._truth([merged[item] for item in known])
-        predicted = result.test_codes[[place[item] for item in known]]
-        metric = METRICS[settings.target.metric]
-        rng = np.random.default_rng([round_.seed, 4, round_.number])
-        reading = metric.read(truth, predicted, len(settings.task.classes), rng)
-        return [Score(round_.number, settings.target.metric, reading.value, reading.low, reading.high, reading.n)]
-
-    def _truth(self, merged: Sequence[Merged]) -> NDArray[np.int64]:
-        """Class codes of test labels; disputed ones count as wrong."""
-        return np.array([self.task.encode([m.label])[0] if m.label else WRONG for m in merged], dtype=np.int64)
+        return looks.read(
+            round_.number,
+            settings.target,
+            make_task(settings.task),
+            self.test_order,
+            result.test_codes,
+            self._merge(round_.annotation_position),
+            np.random.default_rng([round_.seed, 4, round_.number]),
+        )
 
     # 6. looks
 
@@ -428,35 +419,20 @@ class Loop:
         if found.outstanding or (found.fresh and spending.test_left) or not found.judged:
             return None
         newest, number = self._scored_rounds()[-1], spending.look
-        merged, target, alpha = self.merged(), self.settings.target, self.settings.target.alpha
-        judged = [merged.get(item) for item in found.judged]
-        truth = np.array([self._truth([m])[0] if m and _counts(m) else WRONG for m in judged], dtype=np.int64)
-        place = {item: index for index, item in enumerate(self.test_order)}
-        predicted = self._predictions(newest)[0][[place[item] for item in found.judged]]
-        metric, level = METRICS[target.metric], alpha / 2**number
-        rng = np.random.default_rng([self.settings.seed, 5, number])
-        claim = metric.claim(truth, predicted, len(self.task.classes), target.value, level, rng)
-        look = Look(
+        place = {item: number for number, item in enumerate(self.test_order)}
+        look, seen = looks.judge(
             number=number,
-            round=newest.number,
-            first=0,
+            round_=newest.number,
             m=self.plan.m(number),
-            n=claim.n,
-            level=level,
-            target=target.value,
-            metric=target.metric,
-            value=claim.value,
-            correct=claim.correct,
-            bound=claim.bound,
-            posterior=claim.posterior,
-            verdict=verdict(claim, target.value, metric.certifiable and not self.settings.data.group),
+            target=self.settings.target,
+            certifiable=not self.settings.data.group,  # items of one group are not independent
+            task=self.task,
+            items=found.judged,
+            predicted=self._predictions(newest)[0][[place[item] for item in found.judged]],
+            merged=self.merged(),
+            rng=np.random.default_rng([self.settings.seed, 5, number]),
         )
-        names = self.task.decode(predicted)
-        items = [
-            LookItem(number, item, m.annotation if m and _counts(m) else None, m.label if m else None, name)
-            for item, m, name in zip(found.judged, judged, names, strict=True)
-        ]
-        self.store.add_look(look, items)
+        self.store.add_look(look, seen)
         return Progressed(f"look {number}: {look.verdict}")
 
     # 7. the decision
@@ -638,13 +614,8 @@ class Loop:
 
     def _test_prefix(self) -> Prefix:
         merged, late = self.merged(), self._now() - timedelta(days=self.settings.query.test_timeout_days)
-        resolved = {
-            item: TestState.VALID if _counts(m) else TestState.EXCLUDED
-            for item, m in merged.items()
-            if _counts(m) or m.outcome in (Outcome.SKIP, Outcome.UNSURE, Outcome.BROKEN)
-        }
         asked = {item: at < late for item, at in self.store.sent_at().items()}
-        return prefix(self.test_order, states(resolved, asked), self.plan.m(len(self.store.looks()) + 1))
+        return prefix(self.test_order, states(looks.resolved(merged), asked), self.plan.m(len(self.store.looks()) + 1))
 
     def _ending(self) -> str:
         """Why there is nothing more to learn from: "budget", "pool", or "" while there is."""
@@ -698,11 +669,6 @@ def _item(position: int, record: Record, source: str, ranks: Mapping[int, int]) 
 
 def _rank_of(item: Item) -> int:
     return -1 if item.test_rank is None else item.test_rank
-
-
-def _counts(merged: Merged) -> bool:
-    """Whether a test item's answers count in a look: there is a valid vote (a tie counts as wrong)."""
-    return bool(merged.votes)
 
 
 def _within(key: str, sections: Sequence[str]) -> bool:

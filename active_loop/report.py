@@ -15,11 +15,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from .answers import reader
 from .domain import COLD_START, Annotation, Ask, Look, Merged, Purpose, Round, Score, Split, Verdict
-from .evaluate import METRICS, WRONG, more_to_certify
+from .evaluate import METRICS, more_to_certify
+from .looks import reading
 from .merge import merge
 from .settings import Settings, from_json
 from .sources import Source
@@ -84,8 +83,10 @@ class Status:
         return scored[-1] if scored else None
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
-        return {**asdict(self), "answers": self.answers}
+        """Plain values, for JSON. While the loop runs without the split of the answers, which moves with each one."""
+        values = {**asdict(self), "answers": self.answers}
+        hidden = () if self.stopped else ("pool_answers", "test_answers")
+        return {name: value for name, value in values.items() if name not in hidden}
 
 
 def status(store: Store) -> Status:
@@ -99,7 +100,8 @@ def _status(store: Store) -> Status:
     imported = store.events("imported")
     facts = imported[0].body if imported else {}
     annotations = store.annotations()
-    merged = merge(annotations, reader(make_task(settings.task)))
+    task = make_task(settings.task)
+    merged = merge(annotations, reader(task))
     rounds = [r for r in store.rounds() if r.number != COLD_START]
     ranked = [r for r in rounds if r.ranked_at]
     asks, unanswered, looks = store.asks(), store.unanswered(), tuple(store.looks())
@@ -108,7 +110,8 @@ def _status(store: Store) -> Status:
     stops = store.events("stopped")
     stop = in_force(stops[-1].body, settings.stop_on, settings.budget.answers) if stops else None
     stopped = stop.reason if stop else ""
-    scores = {score.round: score for score in store.scores()} | {look.round: _reading(store, look) for look in looks}
+    scores = {score.round: score for score in store.scores()}
+    scores |= {look.round: reading(look, store.look_items(look.number), task) for look in looks}
     curve = tuple(_curve(ranked, scores, annotations, asks))
     return Status(
         name=settings.name,
@@ -145,17 +148,6 @@ def current_settings(store: Store) -> Settings:
 
 def _newest(annotations: Iterable[Annotation]) -> list[Annotation]:
     return list({(a.source, a.id): a for a in annotations}.values())
-
-
-def _reading(store: Store, look: Look) -> Score:
-    """What a look saw, as a reading of its round: on more test items than the round itself was scored on."""
-    task = make_task(current_settings(store).task)
-    seen = store.look_items(look.number)
-    truth = np.array([task.encode([i.label])[0] if i.label else WRONG for i in seen], dtype=np.int64)
-    predicted = np.asarray(task.encode([i.predicted for i in seen]), dtype=np.int64)
-    rng = np.random.default_rng([look.number])
-    reading = METRICS[look.metric].read(truth, predicted, len(task.classes), rng)
-    return Score(look.round, look.metric, look.value, reading.low, reading.high, look.n)
 
 
 def _curve(

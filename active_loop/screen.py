@@ -191,10 +191,10 @@ def _why(status: Status) -> str:
 
 def _random_sentence(status: Status, random: Comparison) -> str:
     if not random.reached:
-        return f"Random choice, same start, by the oracle: not there with the whole budget of {random.budget} answers."
+        return f"Random choice, same start, by the oracle: not proven with {random.answers} answers."
     return (
-        f"Random choice, same start, by the oracle: {random.n_labels} labels to learn as much "
-        f"(and {random.n_test} to prove it), against {status.n_labels} here."
+        f"Random choice, same start, by the oracle: {random.answers} answers ({random.n_labels} to learn, "
+        f"{random.n_test} to prove it), against {status.answers} here."
     )
 
 

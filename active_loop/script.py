@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
+import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,10 +71,9 @@ class Loop:
     """A loop in a script. Everything it does lies in `folder` and goes on from there when it is opened again."""
 
     def __init__(self, settings: Settings, folder: Path | str | None = None) -> None:
-        self._temporary = None
         if folder is None:
-            self._temporary = tempfile.TemporaryDirectory(prefix="active-loop-")
-            folder = self._temporary.name
+            folder = tempfile.mkdtemp(prefix="active-loop-")
+            weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
         self.settings = settings
         self.folder = Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)

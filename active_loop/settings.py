@@ -185,6 +185,12 @@ def check(settings: Settings) -> None:
         raise ConfigError(f"target.value is {target.value}: give a number between 0 and 1, for instance 0.9.")
     if not 0 < target.alpha < 0.5:
         raise ConfigError(f"target.alpha is {target.alpha}: give a chance between 0 and 0.5, for instance 0.05.")
+    if target.stop_on == "certified" and (target.metric != "accuracy" or settings.data.group):
+        what = "data.group is set" if settings.data.group else f"target.metric is {target.metric}"
+        raise ConfigError(
+            f'target.stop_on is "certified", and {what}: such a claim can at most be likely, and the loop would spend '
+            'its whole budget in vain; set target.stop_on to "likely" or "auto".'
+        )
     if budget.answers < settings.n0 + 40:
         raise ConfigError(
             f"budget.answers is {budget.answers}, and {settings.n0} answers start the first model: with fewer than "

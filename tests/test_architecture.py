@@ -29,6 +29,7 @@ ROWS: list[set[str]] = [
     {"report"},
     {"answers"},
     {"store", "label_studio", "local_studio", "expert", "scoring", "runner"},
+    {"looks"},
     {
         *("merge", "evaluate", "stopping", "reserve", "forecast"),
         *("features", "learner", "search", "labeling", "sources", "guard"),
