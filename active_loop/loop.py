@@ -97,7 +97,7 @@ class Loop:
         self._now = now
         self._uid = uid
         self._features: FeatureFile | None = None
-        self._republished = False
+        self._republished = self._retired = False
         self._merged_at: tuple[int, dict[int, Merged]] = (-1, {})
         self._refuse_changes()
 
@@ -466,11 +466,14 @@ class Loop:
         return in_force(stops[-1].body, self.settings.stop_on, self.settings.budget.answers) if stops else None
 
     def _retire(self) -> StepResult | None:
-        """Withdraw what nobody answered: the loop has stopped."""
+        """Withdraw what nobody answered, once in a process: the loop has stopped."""
         left = [ask for ask in self.store.unanswered() if ask.state == AskState.OPEN]
+        if not left and self._retired:
+            return None
+        self.backend.retire(left)  # also with none left: the place may hold spare tasks of answered asks
+        self._retired = True
         if not left:
             return None
-        self.backend.retire(left)
         self.store.retire(left)
         return Progressed(f"{len(left)} open asks withdrawn")
 

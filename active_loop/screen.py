@@ -18,7 +18,7 @@ from rich.text import Text
 from .domain import Progressed, StepResult, Stopped, Verdict, WaitingForPeople, WaitingForTraining
 from .driver import Unreachable
 from .report import CurvePoint, Status, sentence
-from .session import Addresses, Starting
+from .session import Addresses, Notice, Starting
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -63,11 +63,14 @@ class Screen:
             if self._status and self._status.curve:
                 self._console.print(self._table(self._status))
 
-    def hear(self, news: Addresses | Starting | StepResult | Unreachable) -> None:
+    def hear(self, news: Addresses | Starting | Notice | StepResult | Unreachable) -> None:
         """Take one piece of news."""
         match news:
             case Addresses():
                 self._addresses(news)
+                return
+            case Notice():
+                self._console.print(Text(f" {news.text}"), soft_wrap=True)
                 return
             case Starting():
                 self._doing = f"{news.what}, {news.seconds:.0f} s"

@@ -58,7 +58,14 @@ class Starting:
     seconds: float
 
 
-Tell = Callable[[Addresses | Starting | StepResult | Unreachable], None]
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """Something that people should know and that does not keep the loop from running."""
+
+    text: str
+
+
+Tell = Callable[[Addresses | Starting | Notice | StepResult | Unreachable], None]
 
 
 class Session:
@@ -121,6 +128,8 @@ def session(
         made = Session(loop, driver, studio, place if isinstance(place, LabelStudio) else None)
         if made.labeling:
             _introduce(made, store, settings, server.url if server else "", secret, stack)
+            if made.webhook and not made.webhook.ok:
+                tell(Notice(made.webhook.text))
         yield made
 
 
