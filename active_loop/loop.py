@@ -181,6 +181,7 @@ class Loop:
             "items": len(items),
             "duplicates": self.source.n_duplicates,
             "answers": len(answers),
+            "n0": settings.n0,
             "budget": plan.budget,
             "m0": plan.m0,
             "reserved": plan.reserved,
@@ -577,9 +578,7 @@ class Loop:
         """Answered pool asks that open round 0: n0 less the pool labels that came with the items."""
         imported = self.store.annotations(self._imported_position)
         known = sum(self.items[a.item].split == Split.POOL for a in imported if a.item is not None)
-        first = self.store.setting(1)
-        n0 = (from_json(first[1]) if first else self.settings).n0
-        return max(0, n0 - known)
+        return max(0, int(self._facts["n0"]) - known)
 
     def _settings_of(self, round_: Round) -> Settings:
         found = self.store.setting(round_.setting)
