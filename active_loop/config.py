@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import importlib
 import json
 import os
 import re
@@ -22,7 +21,7 @@ from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, Final, TypeVar, cast, get_type_hints
 
-from . import sources
+from . import components, sources
 from .errors import ConfigError, unknown_name
 from .settings import Settings, check, to_json
 from .tasks import TASKS, make_task
@@ -100,21 +99,9 @@ def component(name: str, folder: Path) -> Callable[..., Any]:
 
     Raises `ConfigError` when the module cannot be imported, whatever goes wrong in it, or does not have the name.
     """
-    module_name, _, attribute = name.partition(":")
     if str(folder.resolve()) not in sys.path:
         sys.path.append(str(folder.resolve()))
-    try:
-        module = importlib.import_module(module_name)
-    except Exception as error:
-        raise ConfigError(
-            f'cannot import "{module_name}" for "{name}": {type(error).__name__}: {error}; '
-            f"mend it, install the package it belongs to, or put {module_name.partition('.')[0]}.py into {folder}."
-        ) from error
-    found = getattr(module, attribute, None)
-    if not callable(found):
-        known = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
-        raise ConfigError(f'in "{name}": {unknown_name("class", attribute, known)}')
-    return cast(Callable[..., Any], found)
+    return cast(Callable[..., Any], components.load(name, place=str(folder)))
 
 
 # From the file to the settings.
@@ -308,7 +295,7 @@ def _fixed_names(settings: Settings) -> dict[str, Collection[str]]:
 def _component_names() -> dict[str, Collection[str]]:
     from query_strategies import STRATEGIES
 
-    from .features import EXTRACTORS
+    from .extractors import EXTRACTORS
 
     extractors = ("auto", *EXTRACTORS)
     return {

@@ -20,6 +20,7 @@ from .config import write_settings
 from .domain import Verdict
 from .errors import ActiveLoopError, ConfigError, DataError, unknown_name
 from .evaluate import METRICS, fewest_right, lower_bound, posterior
+from .inspection import Column, Inspection, inspect
 from .settings import (
     BudgetSettings,
     DataSettings,
@@ -30,7 +31,7 @@ from .settings import (
     TaskSettings,
     check,
 )
-from .sources import IMAGE_SUFFIXES, Column, Inspection, inspect, open_source
+from .sources import IMAGE_SUFFIXES, open_source
 from .stopping import LIKELY
 from .tasks import make_task, normalise
 
@@ -432,8 +433,8 @@ def _number(text: str, kind: Callable[[str], _T]) -> _T:
 
 def _relative(data: Path, folder: Path) -> str:
     """The path of the data as the loop folder sees it; absolute only where no relative one exists (another drive)."""
-    whole = Path(os.path.abspath(data))  # noqa: PTH100 - a link to the data stays a link
-    place = Path(os.path.realpath(whole.parent)) / whole.name
+    named = data.name not in ("", "..")  # then a link to the data stays a link
+    place = Path(os.path.realpath(data.parent)) / data.name if named else Path(os.path.realpath(data))
     try:
         return Path(os.path.relpath(place, os.path.realpath(folder))).as_posix()
     except ValueError:

@@ -12,7 +12,6 @@ work. Nothing here knows items, files, rounds, or what the classes are called by
 
 from __future__ import annotations
 
-import importlib
 import inspect
 import warnings
 from collections.abc import Mapping, Sequence
@@ -33,6 +32,7 @@ from sklearn.utils import check_X_y
 from sklearn.utils.validation import check_is_fitted, has_fit_parameter, validate_data
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
+from active_loop import components
 from active_loop.errors import ConfigError, TrainingError, unknown_name
 
 Matrix: TypeAlias = Any
@@ -120,13 +120,9 @@ def _named(use: str) -> Estimator:
         return RBFMachines()
     if use == "logistic":
         return LogisticRegression(C=10, max_iter=10_000)
-    module, colon, name = use.partition(":")
-    if not colon:
+    if ":" not in use:
         raise ConfigError(unknown_name("model", use, ["logistic", "svm"]) + ' Or give "module:Class".')
-    try:
-        return getattr(importlib.import_module(module), name)()
-    except (ImportError, AttributeError, TypeError) as error:
-        raise ConfigError(f'the model "{use}" cannot be made: {error}.') from error
+    return components.make(use)
 
 
 class CommitteeLearner:

@@ -7,7 +7,6 @@ another process, it gives the same answer. It streams the pool in blocks, so mem
 from __future__ import annotations
 
 import hashlib
-import importlib
 import platform
 import time
 from collections.abc import Mapping
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from . import components
 from .domain import COLD_START
 from .errors import DataError
 from .settings import DataSettings, FeatureSettings, ModelSettings
@@ -184,10 +184,7 @@ def _strategy(name: str) -> Strategy:
     """The strategy of this name, or the one that `module:Class` names, made without arguments."""
     from query_strategies import make
 
-    if ":" not in name:
-        return make(name)
-    module, _, attribute = name.partition(":")
-    made: Strategy = getattr(importlib.import_module(module), attribute)()
+    made: Strategy = components.make(name) if ":" in name else make(name)
     return made
 
 

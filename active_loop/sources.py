@@ -10,24 +10,19 @@ A source does not decide what is a class, which items are for testing, or what a
 
 from __future__ import annotations
 
-import csv
 import difflib
 import hashlib
-import json
 import math
 import os
 import re
-import unicodedata
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from importlib import import_module
-from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from .errors import ConfigError, DataError, unknown_name
+from .files import TableFile, one_line, open_embeddings, plain_text, survey
 from .settings import DataSettings
 from .tasks import normalise
 
@@ -37,7 +32,6 @@ if TYPE_CHECKING:
 
 KINDS: Final = ("image", "table", "text")
 IMAGE_SUFFIXES: Final = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".webp")
-_DELIMITERS: Final = (",", ";", "\t")
 _CHUNK: Final = 65_536  # rows turned into Python objects at a time
 
 
@@ -142,7 +136,7 @@ class TableSource:
     def __init__(self, data: DataSettings, path: Path, embeddings: Path | None) -> None:
         self.name, self.kind, self.embeddings = data.path, data.kind, embeddings
         self._data = data
-        self._file = _survey(path, data.path)
+        self._file = survey(path, data.path)
         special = {data.id, data.group, data.answer}
         rest = () if data.kind == "text" else tuple(c for c in self._file.columns if c not in special)
         self._show = data.show or data.use or rest
@@ -221,7 +215,7 @@ class ImageSource:
     def __init__(self, data: DataSettings, path: Path, embeddings: Path | None) -> None:
         self.name, self.kind, self.embeddings = data.path, data.kind, embeddings
         self._data, self._path = data, path
-        self._file = None if path.is_dir() else _survey(path, data.path)
+        self._file = None if path.is_dir() else survey(path, data.path)
         if len(data.show) > 1 or data.use:
             raise ConfigError(
                 "for images data.show names one column, that of the file names, and data.use stays empty."
@@ -328,66 +322,6 @@ class ImageSource:
         return names
 
 
-def open_image(path: Path, at_least: int = 0) -> Any:
-    """The decoded picture (a PIL image) in the file; `DataError` names the file if it cannot be opened.
-
-    With `at_least`, a large JPEG may come back smaller, never with a side below that many pixels: it is much faster.
-    """
-    from PIL import Image, UnidentifiedImageError
-
-    try:
-        with Image.open(path) as image:
-            if at_least:
-                image.draft(None, (at_least, at_least))
-            image.load()
-            return image.copy()
-    except (OSError, SyntaxError, ValueError, UnidentifiedImageError, Image.DecompressionBombError) as problem:
-        raise DataError(f"cannot open the image {path}: {_one_line(problem)}; replace it or take it out.") from problem
-
-
-def open_embeddings(path: Path, n_rows: int, name: str) -> NDArray[Any]:
-    """The user's own features (n_rows, d), memory-mapped and read-only.
-
-    Raises `DataError` if the file cannot be read without pickle, is no table of numbers, or has another number of
-    rows than the data called `name`.
-    """
-    import numpy as np
-
-    try:
-        with path.open("rb") as file:
-            if file.read(6) != b"\x93NUMPY":  # np.load opens zip archives too
-                raise ValueError("it is no .npy file")
-        array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as problem:
-        raise DataError(f"cannot read the embeddings {path}: {_one_line(problem)}.") from problem
-    if array.ndim != 2 or array.dtype.kind not in "fiu" or not array.shape[1]:
-        raise DataError(
-            f"the embeddings {path} have the shape {array.shape} and type {array.dtype}; (rows, numbers) is needed."
-        )
-    if len(array) != n_rows:
-        raise DataError(f"the embeddings {path} have {len(array)} rows and {name} has {n_rows}: there must be as many.")
-    return array
-
-
-def plain_text(value: Any) -> str:
-    """The text of a value, the same whichever format it was stored in: NFC; missing is ""; 3.0 is "3".
-
-    >>> [plain_text(value) for value in (None, 3.0, 3, 2.5, float("nan"), True)]
-    ['', '3', '3', '2.5', '', 'True']
-    """
-    if value is None:
-        return ""
-    if isinstance(value, str):
-        return unicodedata.normalize("NFC", value)
-    if isinstance(value, float):
-        return "" if math.isnan(value) else str(int(value)) if value.is_integer() else repr(value)
-    if isinstance(value, bytes):
-        return value.hex()
-    if isinstance(value, dict | list):
-        return json.dumps(value, ensure_ascii=False, sort_keys=True, default=str)
-    return str(value)
-
-
 # Rows → records
 
 
@@ -401,7 +335,7 @@ class _Merged:
 def _merge(data: DataSettings, rows: Sequence[str], ids: list[str], digests: list[bytes], table: Any) -> _Merged:
     """One record per id, in file order; of duplicates the first row stays, with the first answer given to any."""
     groups = [plain_text(v).strip() or None for v in _values(table, data.group)] or [None] * len(rows)
-    answers = _answers(_values(table, data.answer)) or [None] * len(rows)
+    answers = answer_texts(_values(table, data.answer)) or [None] * len(rows)
     first: dict[str, tuple[int, int]] = {}  # id → its record, its first row
     records: list[Record] = []
     n_conflicts = 0
@@ -430,7 +364,7 @@ def _values(table: Any, column: str) -> list[Any]:
     return list(table.column(column).to_pylist()) if column else []
 
 
-def _answers(values: list[Any]) -> list[str | None]:
+def answer_texts(values: list[Any]) -> list[str | None]:
     """Answers in normal form; whole numbers that a data frame with gaps wrote as 3.0 are "3" again."""
     texts = [normalise(plain_text(value)) for value in values]
     given = [None if text.lower() in ("", "nan") else text for text in texts]
@@ -465,7 +399,7 @@ def _file_digest(path: Path, name: str) -> bytes:
         with path.open("rb") as file:
             return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).digest()
     except OSError as problem:
-        raise DataError(f"cannot read the image {name}: {_one_line(problem)}.") from problem
+        raise DataError(f"cannot read the image {name}: {one_line(problem)}.") from problem
 
 
 def _row_numbers(rows: Sequence[str], n_rows: int, name: str) -> NDArray[np.int64]:
@@ -507,14 +441,14 @@ def _special(data: DataSettings) -> dict[str, str]:
     return {key: column for key, column in named.items() if column}
 
 
-def _require(file: _File, data: DataSettings, **columns: Sequence[str]) -> None:
+def _require(file: TableFile, data: DataSettings, **columns: Sequence[str]) -> None:
     wanted = [(f"data.{key}", column) for key, some in columns.items() for column in some]
     for key, column in [*wanted, *_special(data).items()]:
         if file.columns.count(column) != 1:
             raise DataError(_wrong_column(key, column, file))
 
 
-def _wrong_column(key: str, column: str, file: _File) -> str:
+def _wrong_column(key: str, column: str, file: TableFile) -> str:
     if column in file.columns:
         return f'{file.name} has {file.columns.count(column)} columns called "{column}" ({key}): rename one of them.'
     close = difflib.get_close_matches(column, file.columns, n=1)
@@ -533,292 +467,3 @@ def _refuse_leak(data: DataSettings, columns: Sequence[str]) -> None:
 def _check_embeddings(path: Path | None, n_rows: int, name: str) -> None:
     if path is not None:
         open_embeddings(path, n_rows, name)
-
-
-def _one_line(problem: BaseException) -> str:
-    return " ".join(str(problem).split()) or type(problem).__name__
-
-
-# Files → tables
-
-
-@dataclass(frozen=True, slots=True)
-class _File:
-    """A file whose header is known; `read` gives the named columns as an Arrow table."""
-
-    name: str
-    columns: tuple[str, ...]
-    read: Callable[[list[str]], Any]
-    encoding: str
-    notices: tuple[str, ...] = ()
-
-
-def _survey(path: Path, name: str) -> _File:
-    """What a file is and which columns it has; `DataError` if it is none of the formats, empty or unreadable."""
-    survey = _FORMATS.get(path.suffix.lower())
-    if survey is None or not path.is_file():
-        raise DataError(f"cannot read {name}: it is none of {', '.join(_FORMATS)}, nor a folder of images.")
-    try:
-        if not path.stat().st_size:
-            raise DataError(f"{name} is empty.")
-        file = survey(path, name)
-    except OSError as problem:
-        raise DataError(f"cannot read {name}: {_one_line(problem)}.") from problem
-    if not file.columns:
-        raise DataError(f"{name} has no columns.")
-    return file
-
-
-def _survey_csv(path: Path, name: str) -> _File:
-    encoding, notices = _encoding(path, name)
-    with path.open(encoding=encoding, newline="") as file:
-        lines = [line for line in islice(file, 200) if line.strip()]
-    if not lines:
-        raise DataError(f"{name} is empty.")
-    delimiter = _delimiter(lines)
-    columns = tuple(next(csv.reader(lines, delimiter=delimiter)))
-
-    def read(wanted: list[str]) -> Any:
-        return _read_csv(path, name, encoding, delimiter, columns, wanted)
-
-    return _File(name, columns, read, encoding, notices)
-
-
-def _read_csv(path: Path, name: str, encoding: str, delimiter: str, columns: tuple[str, ...], wanted: list[str]) -> Any:
-    """Every cell as the text that stands in the file: what a row says must not depend on the other rows."""
-    import pyarrow as pa
-
-    arrow_csv: Any = import_module("pyarrow.csv")
-    try:
-        return arrow_csv.read_csv(
-            path,
-            # One thread: only then do the messages know the number of the row.
-            read_options=arrow_csv.ReadOptions(
-                encoding="utf8" if encoding == "utf-8-sig" else encoding, use_threads=False, block_size=1 << 24
-            ),
-            parse_options=arrow_csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
-            convert_options=arrow_csv.ConvertOptions(
-                column_types=dict.fromkeys(columns, pa.string()), include_columns=wanted, strings_can_be_null=False
-            ),
-        )
-    except (pa.ArrowInvalid, pa.ArrowKeyError, UnicodeError) as problem:
-        raise DataError(f"cannot read {name}: {_one_line(problem)}.") from problem
-
-
-def _encoding(path: Path, name: str) -> tuple[str, tuple[str, ...]]:
-    """The first encoding that reads the whole file; Latin-1 reads anything, so a notice says what was guessed."""
-    with path.open("rb") as file:
-        start = file.read(4)
-    if start[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        return "utf-16", ()
-    for encoding in ("utf-8-sig", "cp949", "latin-1"):
-        if _decodes(path, encoding):
-            notice = f"{name} is not UTF-8; it was read as {encoding}: check that letters look right."
-            return encoding, () if encoding == "utf-8-sig" else (notice,)
-    raise DataError(f"cannot read {name}: its text is in no known encoding; save it as UTF-8.")
-
-
-def _decodes(path: Path, encoding: str) -> bool:
-    try:
-        with path.open(encoding=encoding, newline="") as file:
-            while file.read(1 << 20):
-                pass
-    except UnicodeError:
-        return False
-    return True
-
-
-def _delimiter(lines: Sequence[str]) -> str:
-    """The delimiter that cuts most of the first rows into as many fields as the header; then the one with most."""
-
-    def fit(delimiter: str) -> tuple[float, int]:
-        rows = list(csv.reader(lines, delimiter=delimiter))
-        width = len(rows[0])
-        if width == 1:
-            return 0.0, 1
-        return sum(len(row) == width for row in rows) / len(rows), width
-
-    return max(_DELIMITERS, key=fit)
-
-
-def _survey_parquet(path: Path, name: str) -> _File:
-    import pyarrow as pa
-
-    parquet: Any = import_module("pyarrow.parquet")
-    try:
-        columns = tuple(parquet.read_schema(path).names)
-    except pa.ArrowException as problem:
-        raise DataError(f"cannot read {name} as Parquet: {_one_line(problem)}.") from problem
-
-    def read(wanted: list[str]) -> Any:
-        try:
-            return parquet.read_table(path, columns=wanted)
-        except (pa.ArrowException, OSError) as problem:
-            raise DataError(f"cannot read {name} as Parquet: {_one_line(problem)}.") from problem
-
-    return _File(name, columns, read, "utf-8")
-
-
-def _survey_jsonl(path: Path, name: str) -> _File:
-    rows = list(_json_rows(path, name))
-    columns = tuple(dict.fromkeys(column for row in rows for column in row))
-
-    def read(wanted: list[str]) -> Any:
-        import pyarrow as pa
-
-        return pa.table({column: _json_column(rows, column, name) for column in wanted})
-
-    return _File(name, columns, read, "utf-8")
-
-
-def _json_rows(path: Path, name: str) -> Iterator[dict[str, Any]]:
-    with path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line.decode("utf-8-sig"))
-            except ValueError as problem:  # covers bad UTF-8 too
-                raise DataError(f"{name}, line {number} is not JSON: {_one_line(problem)}.") from problem
-            if not isinstance(row, dict):
-                raise DataError(f"{name}, line {number} is not a JSON object with named fields.")
-            yield row
-
-
-def _json_column(rows: Sequence[dict[str, Any]], column: str, name: str) -> Any:
-    import pyarrow as pa
-
-    values = [row.get(column) for row in rows]
-    nested = (dict, list)
-    flat = [plain_text(value) if isinstance(value, nested) else value for value in values]
-    try:
-        return pa.array(flat)
-    except UnicodeEncodeError as problem:
-        raise DataError(f'{name}: column "{column}" holds half a character: {_one_line(problem)}.') from problem
-    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):  # mixed types: everything as text
-        return pa.array([None if value is None else plain_text(value) for value in flat], type=pa.string())
-
-
-_FORMATS: Final[Mapping[str, Callable[[Path, str], _File]]] = {
-    ".csv": _survey_csv,
-    ".tsv": _survey_csv,
-    ".txt": _survey_csv,
-    ".parquet": _survey_parquet,
-    ".pq": _survey_parquet,
-    ".jsonl": _survey_jsonl,
-    ".ndjson": _survey_jsonl,
-}
-
-
-# What `init` wants to know
-
-
-@dataclass(frozen=True, slots=True)
-class Column:
-    """One column: how many different values, how many cells filled and empty, an example, and the values if few.
-
-    `values` maps each value to its number of rows, most frequent first; empty where there are more than 50 of them.
-    `n_letters` is the mean number of letters in the first filled cells: prose has many, codes and numbers few.
-    """
-
-    name: str
-    n_distinct: int
-    n_missing: int
-    example: str
-    values: Mapping[str, int]
-    n_filled: int
-    n_letters: float
-
-
-@dataclass(frozen=True, slots=True)
-class Inspection:
-    """What a file or folder looks like: a guess at its kind and columns, for a person to confirm.
-
-    `show` are the columns to show; `answers` those that could hold answers already, likeliest first.
-    """
-
-    path: Path
-    kind: str
-    n_rows: int
-    n_duplicates: int
-    encoding: str
-    columns: tuple[Column, ...]
-    show: tuple[str, ...]
-    answers: tuple[Column, ...]
-    notices: tuple[str, ...]
-
-
-_ANSWER_WORDS: Final = ("label", "class", "answer", "target", "sentiment", "category", "digit", "diagnosis")
-_MANY: Final = 50  # more different values than this are no list of classes
-
-
-def inspect(path: Path) -> Inspection:
-    """What `path` holds; reads all of it. `DataError` as for `open_source`."""
-    if not path.exists():
-        raise DataError(f"cannot find {path}.")
-    if path.is_dir():
-        return _inspected(path, "image", None, (), ("image",))
-    file = _survey(path, path.name)
-    table = file.read(list(dict.fromkeys(file.columns)))
-    if not table.num_rows:
-        raise DataError(f"{path.name} has no rows: there is nothing to label in it.")
-    columns = tuple(_column(name, table.column(name).to_pylist()) for name in dict.fromkeys(file.columns))
-    kind, show = _guess(path, columns)
-    return _inspected(path, kind, file, columns, show)
-
-
-def _inspected(
-    path: Path, kind: str, file: _File | None, columns: tuple[Column, ...], show: tuple[str, ...]
-) -> Inspection:
-    answers = _answer_columns([column for column in columns if kind == "table" or column.name not in show])
-    best = {column.name for column in answers[:1] if _sounds_like_an_answer(column)}
-    show = tuple(name for name in show if name not in best) or show
-    data = DataSettings(path=path.name, kind=kind, show=show if file else ())
-    source = open_source(data, path.parent)
-    source.records()
-    encoding = file.encoding if file else ""
-    return Inspection(path, kind, source.n_rows, source.n_duplicates, encoding, columns, show, answers, source.notices)
-
-
-def _column(name: str, values: Iterable[Any]) -> Column:
-    texts = [text if text is not None else "" for text in _answers(list(values))]
-    counts = Counter(texts)
-    n_missing = counts.pop("", 0)
-    n_filled = len(texts) - n_missing
-    few = dict(counts.most_common()) if len(counts) <= _MANY else {}
-    start = list(islice((text for text in texts if text), 500))
-    letters = sum(sum(map(str.isalpha, text)) for text in start) / max(1, len(start))
-    return Column(name, len(counts), n_missing, start[0] if start else "", few, n_filled, letters)
-
-
-def _guess(path: Path, columns: Sequence[Column]) -> tuple[str, tuple[str, ...]]:
-    """Image if a column names files that are there; text if a column reads like prose; else a table of all columns."""
-    for column in columns:
-        if column.example.lower().endswith(IMAGE_SUFFIXES) and (path.parent / column.example).is_file():
-            return "image", (column.name,)
-    prose = [c for c in columns if c.n_distinct > max(2, c.n_filled // 10) and c.n_letters >= 12]
-    if prose and (len(columns) <= 3 or max(c.n_letters for c in prose) >= 25):
-        return "text", (max(prose, key=lambda c: c.n_letters).name,)
-    if len(columns) == 1:
-        return "text", (columns[0].name,)
-    return "table", tuple(column.name for column in columns)
-
-
-def _answer_columns(columns: Sequence[Column]) -> tuple[Column, ...]:
-    """Columns of 2 to 50 short values that come back: named like an answer first, then part-filled, then few values."""
-    likely = [
-        column
-        for column in columns
-        if 2 <= column.n_distinct <= _MANY and column.n_distinct <= max(2, column.n_filled // 2)
-        if max(map(len, column.values)) <= 60
-    ]
-
-    def rank(column: Column) -> tuple[bool, bool, int]:
-        return not _sounds_like_an_answer(column), column.n_missing == 0, column.n_distinct
-
-    return tuple(sorted(likely, key=rank))
-
-
-def _sounds_like_an_answer(column: Column) -> bool:
-    name = column.name.lower()
-    return name == "y" or any(word in _ANSWER_WORDS for word in re.split(r"[^a-z]+", name))

@@ -32,8 +32,10 @@ ROWS: list[set[str]] = [
     {"looks"},
     {
         *("merge", "evaluate", "stopping", "reserve", "forecast"),
-        *("features", "learner", "search", "labeling", "sources", "guard"),
+        *("features", "inspection", "learner", "search", "labeling", "guard"),
     },
+    {"sources", "extractors"},
+    {"components", "files"},
     {"tasks"},
     {"settings"},
     {"domain"},
@@ -47,7 +49,6 @@ SIBLINGS = {
     ("expert", "local_studio"),
     ("runner", "scoring"),
     ("stopping", "evaluate"),
-    ("features", "sources"),
 }
 
 # Who alone may import what; everything else in the tree may not.

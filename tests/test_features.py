@@ -20,7 +20,8 @@ from PIL import Image
 
 from active_loop import features
 from active_loop.errors import ConfigError, DataError
-from active_loop.features import EXTRACTORS, Columns, FeatureFile, Pixels, Tfidf, encode, make_extractor
+from active_loop.extractors import EXTRACTORS, Columns, Pixels, Tfidf, make_extractor
+from active_loop.features import FeatureFile, encode
 from active_loop.settings import DataSettings, FeatureSettings
 from active_loop.sources import Source, open_source
 
@@ -268,9 +269,11 @@ def test_wrong_names_and_wrong_kinds_are_refused(own: str) -> None:
         make_extractor("tfdif", "text")
     with pytest.raises(ConfigError, match='"pixels", which is made for image data, not for "text"'):
         make_extractor("pixels", "text")
-    for name in ("no_such_module:X", "own_features:Nothing", "own_features:nothing"):
-        with pytest.raises(ConfigError, match=f'cannot use the features "{name}"'):
-            make_extractor(name, "text")
+    with pytest.raises(ConfigError, match='cannot import "no_such_module" for "no_such_module:X": ModuleNotFoundError'):
+        make_extractor("no_such_module:X", "text")
+    for name in ("Nothing", "nothing"):
+        with pytest.raises(ConfigError, match=f'in "own_features:{name}": unknown class "{name}"'):
+            make_extractor(f"own_features:{name}", "text")
     with pytest.raises(ConfigError, match="lack fit, transform, fingerprint"):
         make_extractor("own_features:lacking", "text")
     assert isinstance(make_extractor(own, "text"), Lengths)

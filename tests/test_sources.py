@@ -16,8 +16,11 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from active_loop.errors import ConfigError, DataError
+from active_loop.extractors import open_image
+from active_loop.files import open_embeddings, plain_text
+from active_loop.inspection import inspect
 from active_loop.settings import DataSettings
-from active_loop.sources import Source, check_unchanged, inspect, open_embeddings, open_image, open_source, plain_text
+from active_loop.sources import Source, check_unchanged, open_source
 
 REVIEWS = ["good, really", 'she said "no"', "two\nlines", "한글 리뷰"]
 
