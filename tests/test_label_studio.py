@@ -21,11 +21,11 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from active_loop import label_studio
 from active_loop.domain import Annotation, AnswerKind, Ask, AskState, Outcome, Purpose
 from active_loop.errors import ConfigError, LabelingError, TokenError
 from active_loop.expert import Expert, account, name_of, read_answers
 from active_loop.label_studio import (
+    EVENTS,
     SECRET_HEADER,
     Annotator,
     LabelStudio,
@@ -438,7 +438,7 @@ def test_drafts_predictions_and_foreign_tasks_are_no_answers(
 def test_many_tasks_and_answers_are_all_seen_page_by_page(
     backend: LabelStudio, host: Host, studio: LocalStudio, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(label_studio, "_PAGE", 3)
+    monkeypatch.setattr("active_loop.label_studio.listing._PAGE", 3)
     backend.publish(texts(*range(7)))
     assert list(backend.collect()) == []
     for number in range(7):
@@ -452,7 +452,7 @@ def test_many_tasks_and_answers_are_all_seen_page_by_page(
 def test_a_change_between_two_pages_hides_no_other_answer(
     behind: LabelStudio, proxy: Proxy, host: Host, studio: LocalStudio, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(label_studio, "_PAGE", 3)
+    monkeypatch.setattr("active_loop.label_studio.listing._PAGE", 3)
     behind.publish(texts(*range(6)))
     assert list(behind.collect()) == []
     for number in range(6):
@@ -480,7 +480,7 @@ def test_the_full_look_comes_at_first_and_then_every_few_minutes(
     looking.publish(texts(1))
     seat(backend, studio.token).answer(task_of(looking, "ask-1"), "ham", lead_time_s=1.0)
     assert len(list(looking.collect())) == 1
-    monkeypatch.setattr(label_studio, "_OVERLAP", -timedelta(days=1))
+    monkeypatch.setattr("active_loop.label_studio.backend._OVERLAP", -timedelta(days=1))
     assert list(looking.collect()) == []
     now[0] = 301.0
     assert len(list(looking.collect())) == 1
@@ -687,7 +687,7 @@ def test_the_recorded_payloads_are_what_the_server_sends(
             text = json.dumps(body, indent=1, sort_keys=True, ensure_ascii=False)
             (PAYLOADS / f"{action.lower()}.json").write_text(text + "\n", encoding="utf-8")
     recorded = {path.stem.upper(): json.loads(path.read_text(encoding="utf-8")) for path in PAYLOADS.glob("*.json")}
-    assert set(label_studio.EVENTS) <= recorded.keys()
+    assert set(EVENTS) <= recorded.keys()
     assert shape(sent) == shape(recorded)
 
 

@@ -1,0 +1,240 @@
+"""What people see and what they choose, as Label Studio's XML and JSON.
+
+The labelling page, the data of a task and the result of an answer hang together by names: what a task's data calls
+a field the page shows, and the page's control is the one whose results are read. So they stand together, and
+nothing here calls a server or imports what does.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import io
+import json
+import math
+import mimetypes
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import quote
+from xml.etree import ElementTree
+
+from ..errors import ConfigError, LabelingError
+from ..settings import Settings
+from ..tasks import BROKEN, UNSURE
+
+CONTROL: Final = "label"
+"""Name of the control that people choose with; results of any other control are not ours."""
+
+ASK: Final = "ask"
+"""Name of the field of a task's data that says which ask it stands for; people never see it."""
+
+_FIELD: Final = r"\$(?=\w)"
+_ROW: Final = "row"
+_IMAGE: Final = "image"
+_INLINE_BYTES: Final = 200_000
+_INLINE_PIXELS: Final = 1024
+
+
+# What people see.
+
+
+def label_config(settings: Settings) -> str:
+    """The labelling page as Label Studio's XML: question, shown fields, one choice per class with its key.
+
+    Raises `ConfigError` for a class that Label Studio would take for a field: "$" and a letter or digit.
+    """
+    for name in settings.task.classes:
+        if re.search(_FIELD, name):
+            raise ConfigError(f'task.classes: Label Studio takes the "$" in "{name}" for a field; write it otherwise.')
+    view = ElementTree.Element("View")
+    question = re.sub(_FIELD, "\N{FULLWIDTH DOLLAR SIGN}", settings.task.question or "Which one is it?")
+    ElementTree.SubElement(view, "Header", value=question)
+    for name, tag, value in _objects(settings):
+        # An image takes the whole width otherwise, and pushes the choices below the edge of the window.
+        size = {"maxWidth": "640px", "maxHeight": "55vh"} if tag == "Image" else {}
+        ElementTree.SubElement(view, tag, {"name": name, "value": value} | size)
+    shown = view[1].get("name", "")
+    choices = ElementTree.SubElement(
+        view, "Choices", name=CONTROL, toName=shown, choice="single", showInline="true", required="true"
+    )
+    for choice, key in hotkeys(_choices(settings)).items():
+        ElementTree.SubElement(choices, "Choice", {"value": choice} | ({"hotkey": key} if key else {}))
+    ElementTree.indent(view)
+    return ElementTree.tostring(view, encoding="unicode")
+
+
+def hotkeys(choices: Sequence[str]) -> dict[str, str]:
+    """The key that picks each choice, in the order of the choices; "" when the keys are used up.
+
+    A choice that is one letter or digit has itself as its key, "(unsure)" has u and "(broken item)" b where no
+    class took them; the others get 1 … 9, 0, then letters. No key is given twice.
+
+    >>> hotkeys(["0", "3", "(unsure)"])
+    {'0': '0', '3': '3', '(unsure)': 'u'}
+    >>> hotkeys(["ham", "spam"])
+    {'ham': '1', 'spam': '2'}
+    """
+    wishes = {choice: choice.lower() for choice in choices if re.fullmatch(r"[0-9A-Za-z]", choice)}
+    wishes |= {choice: key for choice, key in ((UNSURE, "u"), (BROKEN, "b")) if choice in choices}
+    keys: dict[str, str] = {}
+    for choice, key in wishes.items():
+        if key not in keys.values():
+            keys[choice] = key
+    free = iter([key for key in "1234567890qwertyasdfghjklzxcvnmuiopb" if key not in keys.values()])
+    return {choice: keys.get(choice) or next(free, "") for choice in choices}
+
+
+def _choices(settings: Settings) -> list[str]:
+    extras = [(settings.task.unsure, UNSURE), (settings.task.broken, BROKEN)]
+    return [*settings.task.classes, *(choice for offered, choice in extras if offered)]
+
+
+def _objects(settings: Settings) -> list[tuple[str, str, str]]:
+    """(name, tag, value) of what is shown, by the kind of data."""
+    if settings.data.kind == "table":
+        return [(_ROW, "Table", f"${_ROW}")]
+    if settings.data.kind == "image":
+        return [(_IMAGE, "Image", f"${_IMAGE}")]
+    texts = settings.data.show or settings.data.use or ("text",)
+    names = _variables(texts)
+    return [(names[column], "Text", f"${names[column]}") for column in texts]
+
+
+def _variables(columns: Iterable[str]) -> dict[str, str]:
+    """A name that Label Studio accepts for each text column: the column itself where it is one already."""
+    names: dict[str, str] = {}
+    for column in sorted(columns):
+        plain = re.sub(r"\W", "_", column, flags=re.ASCII)
+        plain = plain if re.match(r"[A-Za-z_]", plain) else f"_{plain}"
+        taken = {ASK, _ROW, _IMAGE, CONTROL, *names.values()}
+        candidates = [plain, *(f"{plain}_{n}" for n in range(2, len(taken) + 3))]
+        names[column] = next(name for name in candidates if name not in taken)
+    return names
+
+
+def same_config(one: str, other: str) -> bool:
+    """Whether two label configs mean the same XML."""
+    with contextlib.suppress(ElementTree.ParseError):
+        return ElementTree.canonicalize(one, strip_text=True) == ElementTree.canonicalize(other, strip_text=True)
+    return one == other
+
+
+def _fields(shown: Mapping[str, Any], address: Callable[[Path], str]) -> dict[str, Any]:
+    """The shown fields under the names that the label config gives them; `address` makes one of an image's path."""
+    names = _variables(name for name, value in shown.items() if not isinstance(value, Path | Mapping))
+    data: dict[str, Any] = {}
+    for name, value in shown.items():
+        if isinstance(value, Path):
+            data[_IMAGE] = address(value)
+        elif isinstance(value, Mapping):
+            data[_ROW] = {str(column): _plain(cell) for column, cell in value.items()}
+        else:
+            data[names[name]] = str(_plain(value))
+    return data
+
+
+def task_data(shown: Mapping[str, Any], ask: str, image_root: Path | None) -> dict[str, Any]:
+    """What a task carries: the shown fields and the ask, nothing else.
+
+    Images below `image_root` are served by our own server; others travel in the task. Raises `LabelingError` for an
+    image that cannot be read.
+    """
+    return _fields(shown, lambda path: _served(path, image_root) or _data_uri(path)) | {ASK: ask}
+
+
+def ask_of(data: object) -> str | None:
+    """The ask that a task with this data stands for; None for a task that is not ours."""
+    ask = data.get(ASK) if isinstance(data, dict) else None
+    return ask if isinstance(ask, str) and ask else None
+
+
+def export_tasks(
+    rows: Sequence[Any], shown: Sequence[Mapping[str, Any]], image_root: Path | None = None
+) -> list[dict[str, Any]]:
+    """Labels as tasks that Label Studio imports: shown fields, the label as an annotation, the rest as `meta`.
+
+    `rows` are dataclass values with a `label` (None: a task without annotation), `shown` the fields of each. Images
+    are named by their path, or by the address that a server with this `image_root` gives them.
+    """
+    tasks = []
+    for row, fields in zip(rows, shown, strict=True):
+        data = _fields(fields, lambda path: _served(path, image_root) or str(path))
+        results = [choice_result(row.label, next(iter(data), ""))] if row.label is not None else []
+        tasks.append({"data": data, "meta": asdict(row), "annotations": [{"result": result} for result in results]})
+    return tasks
+
+
+def _plain(value: object) -> str | int | float | bool:
+    """A cell as JSON can hold it; nothing (None, not a number) is the empty string."""
+    if value is None or (isinstance(value, float) and not math.isfinite(value)):
+        return ""
+    return value if isinstance(value, str | int | float | bool) else str(value)
+
+
+def _served(path: Path, image_root: Path | None) -> str:
+    """Address of an image that our own server serves; "" if it lies outside the folder that it may serve."""
+    absolute = path.resolve()
+    if image_root is None or image_root.resolve() not in absolute.parents:
+        return ""
+    return f"/data/local-files/?d={quote(absolute.relative_to(image_root.resolve().parent).as_posix())}"
+
+
+def _data_uri(path: Path) -> str:
+    """The image itself as an address; one of more than 200 kB is made smaller first (1024 pixels, JPEG)."""
+    try:
+        content, kind = path.read_bytes(), mimetypes.guess_type(path.name)[0] or "image/png"
+        if len(content) > _INLINE_BYTES:
+            content, kind = _smaller(content), "image/jpeg"
+    except OSError as error:
+        raise LabelingError(f"cannot show {path}: {error.strerror or error}; is the image still there?") from error
+    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
+
+
+def _smaller(content: bytes) -> bytes:
+    from PIL import Image
+
+    with Image.open(io.BytesIO(content)) as image:
+        image.thumbnail((_INLINE_PIXELS, _INLINE_PIXELS))
+        out = io.BytesIO()
+        image.convert("RGB").save(out, "JPEG", quality=85)
+    return out.getvalue()
+
+
+# What people chose.
+
+
+def choice_result(choice: str, shown: str) -> list[dict[str, Any]]:
+    """The result of choosing `choice` for the shown object `shown`, as the labelling page would write it."""
+    return [{"from_name": CONTROL, "to_name": shown, "type": "choices", "value": {"choices": [choice]}}]
+
+
+def read_result(raw: str) -> list[str]:
+    """The chosen strings in a result (JSON text), for `tasks.Task.read`; [] when nothing was chosen.
+
+    Label Studio stores whatever it is sent. Where our control cannot have written it (broken JSON, another control,
+    another type) the one string says so in brackets: it is no class, so it reads as invalid, and nothing is guessed.
+
+    >>> read_result('[{"from_name": "label", "type": "choices", "value": {"choices": ["3"]}}]')
+    ['3']
+    >>> read_result('[{"from_name": "note", "type": "textarea", "value": {"text": ["3"]}}]')
+    ['[not our control: a textarea of "note"]']
+    """
+    try:
+        regions = json.loads(raw)
+    except (ValueError, RecursionError):
+        return ["[no JSON]"]
+    if not isinstance(regions, list) or not all(isinstance(region, dict) for region in regions):
+        return ["[no list of regions]"]
+    chosen: list[str] = []
+    for region in regions:
+        if region.get("from_name") != CONTROL or region.get("type") != "choices":
+            return [f'[not our control: a {region.get("type")} of "{region.get("from_name")}"]']
+        value = region.get("value")
+        choices = value.get("choices") if isinstance(value, dict) else None
+        if not isinstance(choices, list) or not all(isinstance(choice, str) for choice in choices):
+            return ["[no list of choices]"]
+        chosen += choices
+    return chosen
