@@ -51,11 +51,16 @@ SIBLINGS = {
     ("stopping", "evaluate"),
 }
 
+# The parts of a module that is a wing, a folder with one door, from the top down. Others import the door only.
+WINGS: dict[str, list[set[str]]] = {
+    "label_studio": [{"__init__"}, {"backend"}, {"project"}, {"listing", "seat"}, {"connection"}, {"page"}],
+}
+
 # Who alone may import what; everything else in the tree may not.
 ONLY = {
     "sqlite3": {"store"},
     "modAL": {"learner"},
-    "label_studio_sdk": {"label_studio", "expert"},
+    "label_studio_sdk": {"label_studio"},
     "query_strategies": {"loop", "scoring", "learner", "config"},
     "flask": {"server"},
     "waitress": {"server"},
@@ -66,7 +71,9 @@ ONLY = {
 
 def files() -> dict[Path, tuple[str, str]]:
     """Every source file of active_loop and the dashboard: its module of `ROWS`, and the package it belongs to."""
-    found = {path: (path.stem, "active_loop") for path in (ROOT / "active_loop").rglob("*.py")}
+    found = {path: (path.stem, "active_loop") for path in (ROOT / "active_loop").glob("*.py")}
+    for wing in WINGS:
+        found |= dict.fromkeys((ROOT / "active_loop" / wing).glob("*.py"), (wing, f"active_loop.{wing}"))
     found |= dict.fromkeys((ROOT / "server").rglob("*.py"), ("server", "active_loop.server"))
     return found
 
@@ -121,6 +128,7 @@ def test_imports_are_seen_wherever_they_stand(source: str, package: str, expecte
 
 def test_every_module_has_its_row() -> None:
     assert {module for module, _ in files().values()} <= set(ROW), "give the new module its row in ROWS"
+    assert set(files()) >= set((ROOT / "active_loop").rglob("*.py")), "give the new folder its parts in WINGS"
 
 
 def test_imports_point_down_only() -> None:
@@ -136,6 +144,33 @@ def test_siblings_stand_in_one_row_and_import_each_other_one_way() -> None:
     assert all(ROW[who] == ROW[whom] for who, whom in SIBLINGS)
     assert not {(whom, who) for who, whom in SIBLINGS} & SIBLINGS
     assert not {who for who, _ in SIBLINGS} & {whom for _, whom in SIBLINGS}, "a chain could close to a circle"
+
+
+@pytest.mark.parametrize("wing", sorted(WINGS))
+def test_imports_inside_a_wing_point_down_too(wing: str) -> None:
+    row = {part: row for row, parts in enumerate(WINGS[wing]) for part in parts}
+    assert set(row) == {path.stem for path, (module, _) in files().items() if module == wing}
+    wrong = {
+        f"{path.relative_to(ROOT)} imports {name}"
+        for path, (module, package) in files().items()
+        if module == wing
+        for name, _ in imports(path.read_text(encoding="utf-8"), package)
+        if name.startswith(f"{package}.") and row[path.stem] >= row.get(name.split(".")[2], 0)
+    }
+    assert wrong == set()
+
+
+@pytest.mark.parametrize("wing", sorted(WINGS))
+def test_a_wing_is_entered_by_its_door(wing: str) -> None:
+    parts = {f"active_loop.{wing}.{part}" for parts in WINGS[wing] for part in parts}
+    wrong = {
+        f"{path.relative_to(ROOT)} imports {name}"
+        for path, (module, package) in files().items()
+        if module != wing
+        for name, _ in imports(path.read_text(encoding="utf-8"), package)
+        if ".".join(name.split(".")[:3]) in parts
+    }
+    assert wrong == set()
 
 
 @pytest.mark.parametrize("library", sorted(ONLY))
@@ -169,6 +204,7 @@ def test_strategies_and_demo_data_know_nothing_of_the_loop(folder: str) -> None:
 
 def test_the_module_table_names_every_module() -> None:
     table = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
-    paths = [path for folder in ("active_loop", "query_strategies") for path in (ROOT / folder).glob("*.py")]
-    missing = [path.name for path in paths if f"`{path.parent.name}/{path.name}`" not in table]
+    paths = [path for folder in ("active_loop", "query_strategies") for path in (ROOT / folder).rglob("*.py")]
+    names = [path.relative_to(ROOT).as_posix() for path in paths]
+    missing = [name for name in names if f"`{name}`" not in table]
     assert missing == []
