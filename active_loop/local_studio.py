@@ -205,6 +205,15 @@ class LocalStudio:
             raise
         return self
 
+    def revive(self) -> bool:
+        """Start the server again, at the same address, if it has died; False if it is running."""
+        if self.pid is not None:
+            return False
+        self.stop()
+        self._spawn(self._start_command)
+        self.wait()
+        return True
+
     def stop(self) -> None:
         """End the server: SIGINT, and SIGKILL if it is still there after ten seconds. May be called again."""
         process, self._guard = self._guard, None

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .domain import StepResult, Stopped
+from .domain import Progressed, StepResult, Stopped
 from .driver import Driver, Report, Unreachable
 from .errors import ActiveLoopError, ConfigError, FolderError, LabelingError
 from .label_studio import Finding, LabelStudio
@@ -79,8 +79,17 @@ class Session:
         self.webhook: Finding | None = None
 
     def run(self, report: Report) -> Stopped | None:
-        """Run the loop until it has stopped (returned), or was told to pause (None)."""
-        return self.driver.run(report)
+        """Run the loop until it has stopped (returned), or was told to pause (None).
+
+        A Label Studio of our own that dies on the way is started again.
+        """
+
+        def hear(news: StepResult | Unreachable) -> None:
+            report(news)
+            if isinstance(news, Unreachable) and self.studio and self.studio.revive():
+                report(Progressed("Label Studio had died and was started again"))
+
+        return self.driver.run(hear)
 
 
 @contextmanager

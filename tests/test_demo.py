@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from active_loop.domain import AskState, Purpose
+from active_loop.local_studio import LocalStudio
 from active_loop.store import Store
 
 pytestmark = pytest.mark.studio
@@ -86,6 +87,12 @@ def test_the_demo_certifies_its_target_though_it_is_killed_and_interrupted_on_th
     wait_for(lambda: not left_running(folder), 10)
 
     third = start(folder)
+    before = answered(folder)
+    wait_for(lambda: third.poll() is not None or answered(folder) >= before + 30, 120)
+    server = LocalStudio.running(folder)
+    assert server is not None
+    assert server.pid is not None
+    os.kill(server.pid, signal.SIGKILL)  # the run starts it again
     said, told = third.communicate(timeout=300)
     assert third.returncode == 0, told
     wait_for(lambda: not left_running(folder), 10)
