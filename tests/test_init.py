@@ -202,6 +202,21 @@ def test_a_loop_folder_behind_a_link_finds_its_data(tmp_path: Path) -> None:
     assert open_source(told.data, tmp_path / "link").n_rows == 120
 
 
+def test_data_behind_a_link_is_found(tmp_path: Path) -> None:
+    reviews(tmp_path / "far" / "away")
+    (tmp_path / "near").mkdir()
+    (tmp_path / "near" / "link").symlink_to(tmp_path / "far" / "away")
+    told, _ = made(tmp_path / "near" / "loop", tmp_path / "near" / "link" / ".." / "away" / "reviews.csv")
+    assert open_source(told.data, tmp_path / "near" / "loop").n_rows == 120
+
+
+def test_nobody_is_asked_for_a_folder_that_cannot_be_one(tmp_path: Path) -> None:
+    person, data = Person(), reviews(tmp_path)
+    with pytest.raises(ConfigError, match="is a file"):
+        write_loop(data, data, Given(), person.ask, person.say)
+    assert person.asked == []
+
+
 def test_a_loop_toml_that_is_there_is_never_overwritten(tmp_path: Path) -> None:
     (tmp_path / "loop.toml").write_text("mine")
     with pytest.raises(ConfigError, match="never overwritten"):
@@ -226,6 +241,7 @@ def test_a_loop_toml_that_is_there_is_never_overwritten(tmp_path: Path) -> None:
         ({"target": 90.0}, ConfigError, "between 0 and 1"),
         ({"budget": 20}, ConfigError, "raise the budget"),
         ({"kind": "image"}, ConfigError, "--show"),
+        ({"question": "\udcff"}, ConfigError, "half a character"),
     ],
 )
 def test_what_the_loop_would_refuse_is_refused_before_anything_is_written(
@@ -235,6 +251,7 @@ def test_what_the_loop_would_refuse_is_refused_before_anything_is_written(
     with pytest.raises(kind) as refused:
         made(tmp_path / "new" / "loop", data, **given)
     assert message in str(refused.value)
+    assert not str(refused.value).startswith("loop.toml"), "there is none yet"
     assert [path.name for path in tmp_path.iterdir()] == ["reviews.csv"]
 
 
