@@ -268,10 +268,30 @@ def _check_names(settings: Settings, folder: Path) -> None:
         if values[key] not in known:
             raise ConfigError(f"{key}: {unknown_name('name', values[key], [name for name in known if name])}")
     for key, known in _component_names().items():
-        if ":" in values[key]:
-            _import_for(key, values[key], folder)
-        elif values[key] not in known:
-            raise ConfigError(f"{key}: {unknown_name('name', values[key], known)[:-1]}, or your own as module:Class.")
+        for name in settings.model.names if key == "model.use" else (values[key],):
+            if ":" in name:
+                _import_for(key, name, folder)
+            elif name not in known:
+                raise ConfigError(f"{key}: {unknown_name('name', name, known)[:-1]}, or your own as module:Class.")
+    _check_committee(settings)
+
+
+def _check_committee(settings: Settings) -> None:
+    """A strategy that compares members needs some: said now, not after the first labels."""
+    from query_strategies import STRATEGIES
+
+    for key, name in (("query.strategy", settings.query.strategy), ("query.cold_start", settings.query.cold_start)):
+        needed = STRATEGIES[name].needs_members if name in STRATEGIES else 1
+        if settings.model.members < needed:
+            raise ConfigError(
+                f'{key}: "{name}" compares the members of a committee, at least {needed}, and there is '
+                f'{settings.model.members}; set model.committee to 5, for instance, or model.use to "logistic, svm".'
+            )
+    if "proba" in getattr(STRATEGIES.get(settings.query.cold_start), "needs", ()):
+        raise ConfigError(
+            f'query.cold_start: "{settings.query.cold_start}" needs a model, and there is none at the beginning; '
+            'use "kmeans" or "random".'
+        )
 
 
 def _import_for(key: str, name: str, folder: Path) -> None:

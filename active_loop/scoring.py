@@ -152,7 +152,9 @@ def _fit(job: RoundJob, X: Any) -> Learner | None:
 
     if job.number == COLD_START:
         return None
-    learner = make_learner(job.model.use, classes=job.classes, seed=job.seed, committee=job.model.committee)
+    names = job.model.names
+    use = names[0] if len(names) == 1 else list(names)
+    learner = make_learner(use, classes=job.classes, seed=job.seed, committee=job.model.members)
     learner.fit(X[job.labelled], job.codes)
     return learner
 

@@ -82,8 +82,24 @@ class QuerySettings:
 class ModelSettings:
     """What learns."""
 
-    use: str = _key("svm", 'The estimator: "logistic", "svm" or module:Class.')
+    use: str = _key(
+        "svm", 'The estimator: "logistic", "svm" or module:Class. Several with commas between them are a committee.'
+    )
     committee: int = _key(1, "Members: 1 is a single model, more are fitted on bootstrap samples.")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The estimators that `use` names.
+
+        >>> ModelSettings(use="logistic, svm").names
+        ('logistic', 'svm')
+        """
+        return tuple(name.strip() for name in self.use.split(","))
+
+    @property
+    def members(self) -> int:
+        """How many models vote."""
+        return len(self.names) if len(self.names) > 1 else self.committee
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,6 +216,11 @@ def check(settings: Settings) -> None:
         raise ConfigError(
             f"query.queue_low is {query.queue_low} and query.queue_high {query.queue_high}: "
             "the first may not be above the second, and the second must be at least 1."
+        )
+    if len(settings.model.names) > 1 and settings.model.committee > 1:
+        raise ConfigError(
+            f"model.committee is {settings.model.committee}, and model.use names {len(settings.model.names)} models: "
+            "a committee is either bootstrap samples of one model or several models; set model.committee to 1."
         )
     if query.retrain_every < 1:
         raise ConfigError(f"query.retrain_every is {query.retrain_every}: give at least 1.")

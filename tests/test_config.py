@@ -19,6 +19,7 @@ from active_loop.settings import (
     BudgetSettings,
     DataSettings,
     LabelingSettings,
+    ModelSettings,
     QuerySettings,
     Settings,
     TargetSettings,
@@ -357,3 +358,27 @@ def test_importing_config_does_not_wait_for_numpy() -> None:
 def test_the_page_of_settings_is_up_to_date() -> None:
     script = ROOT / "scripts" / "settings_page.py"
     subprocess.run([sys.executable, script, "--check"], check=True, timeout=60)
+
+
+def test_several_models_are_a_committee_and_each_name_is_checked(tmp_path: Path) -> None:
+    told = dataclasses.replace(
+        HAM_OR_SPAM, model=ModelSettings(use="logistic, svm"), query=QuerySettings(strategy="vote_entropy")
+    )
+    write_settings(told, tmp_path / "loop.toml")
+    assert read_settings(tmp_path / "loop.toml").model.members == 2
+    with pytest.raises(ConfigError, match='unknown name "swm"; did you mean "svm"'):
+        write_settings(dataclasses.replace(told, model=ModelSettings(use="logistic, swm")), tmp_path / "loop.toml")
+    with pytest.raises(ConfigError, match=r"either bootstrap samples of one model or several models"):
+        write_settings(
+            dataclasses.replace(told, model=ModelSettings(use="logistic, svm", committee=3)), tmp_path / "loop.toml"
+        )
+
+
+def test_a_strategy_without_the_committee_it_needs_is_refused_before_anybody_is_asked(tmp_path: Path) -> None:
+    told = dataclasses.replace(HAM_OR_SPAM, query=QuerySettings(strategy="kl_max"))
+    with pytest.raises(ConfigError, match='"kl_max" compares the members of a committee, at least 2, and there is 1'):
+        write_settings(told, tmp_path / "loop.toml")
+    with pytest.raises(ConfigError, match='"margin" needs a model, and there is none at the beginning'):
+        write_settings(
+            dataclasses.replace(HAM_OR_SPAM, query=QuerySettings(cold_start="margin")), tmp_path / "loop.toml"
+        )

@@ -24,6 +24,7 @@ from active_loop.errors import ConfigError, DataError
 from active_loop.labeling import Oracle, Publication
 from active_loop.report import status
 from active_loop.stopping import gate
+from query_strategies import STRATEGIES
 
 
 def test_a_loop_reaches_a_target_that_is_within_reach(tmp_path: Path) -> None:
@@ -388,3 +389,19 @@ def test_a_clock_that_stands_still_is_enough(tmp_path: Path) -> None:
     at = datetime.fromisoformat("2026-01-01T00:00:00+00:00")
     loop = open_loop(tmp_path, Oracle(write_points(tmp_path)), now=lambda: at)
     assert isinstance(run_to_end(loop), Stopped)
+
+
+@pytest.mark.parametrize("strategy", sorted(STRATEGIES))
+def test_every_strategy_carries_a_loop_to_its_end(tmp_path: Path, strategy: str) -> None:
+    told = settings(
+        query={"strategy": strategy, "cold_start": "random"},
+        model={"use": "logistic, svm"},
+        target={"value": 0.99},
+        budget={"answers": 60},
+    )
+    loop = open_loop(tmp_path, Oracle(write_points(tmp_path)), told)
+    assert isinstance(run_to_end(loop), Stopped)
+    learned = [a for a in loop.store.asks() if a.purpose == Purpose.POOL and a.round != COLD_START]
+    assert {a.strategy for a in learned} == {strategy}
+    cold = [a for a in loop.store.asks() if a.round == COLD_START]
+    assert all(a.probability == pytest.approx(10 / (150 - loop.plan.reserved)) for a in cold)
