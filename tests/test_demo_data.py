@@ -7,12 +7,12 @@ import runpy
 from pathlib import Path
 
 import numpy as np
-from active_loop.demo_data import folder
 from numpy.typing import NDArray
 from PIL import Image
 from sklearn.datasets import load_digits
 from sklearn.svm import SVC
 
+from active_loop.demo_data import folder
 from active_loop.features import encode
 from active_loop.settings import DataSettings, FeatureSettings
 from active_loop.sources import open_source
