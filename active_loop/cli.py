@@ -361,16 +361,21 @@ def _running(folder: Path, settings: Settings, as_json: bool) -> Iterator[tuple[
 
 @contextmanager
 def _interruptible() -> Iterator[None]:
-    """SIGTERM ends a run as Ctrl-C does: everything that was started is ended, and the exit code says paused."""
+    """SIGTERM and the end of the terminal pause a run as Ctrl-C does: all that was started is ended, the code is 130.
+
+    SIGINT is taken even where a shell told its background jobs to ignore it: whoever sends it by hand means it.
+    """
 
     def interrupt(number: int, frame: object) -> None:
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, interrupt)
+    signals = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    before = {number: signal.signal(number, interrupt) for number in signals}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _until_told() -> None:
