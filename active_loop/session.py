@@ -164,7 +164,8 @@ def _begin_studio(
 ) -> LocalStudio | None:
     if backend is not None or settings.labeling.backend != "label-studio" or settings.labeling.url:
         return None
-    return LocalStudio.begin(folder, image_root(source, folder))
+    # In full: the server runs in a folder of its own, from where a relative path would lead elsewhere.
+    return LocalStudio.begin(folder.resolve(), image_root(source, folder))
 
 
 def image_root(source: Source, folder: Path) -> Path | None:

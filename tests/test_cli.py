@@ -24,6 +24,7 @@ from loops import settings, write_points
 
 from active_loop.cli import main
 from active_loop.config import write_settings
+from active_loop.local_studio import LocalStudio
 from active_loop.settings import Settings
 from active_loop.store import FolderLock
 
@@ -358,7 +359,7 @@ def test_export_writes_no_other_format_than_the_name_says(finished: Path, tmp_pa
 
 
 @contextmanager
-def running(*arguments: str | Path) -> Iterator[subprocess.Popen[str]]:
+def running(*arguments: str | Path, cwd: Path | None = None) -> Iterator[subprocess.Popen[str]]:
     """A command in a process of its own, whose end is nobody's business any more at the end of the block."""
     process = subprocess.Popen(
         [*PROGRAM, *map(str, arguments)],
@@ -366,6 +367,7 @@ def running(*arguments: str | Path) -> Iterator[subprocess.Popen[str]]:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        cwd=cwd,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
     try:
@@ -419,6 +421,22 @@ def test_a_run_that_is_interrupted_while_it_starts_pauses_too(folder: Path) -> N
     assert process.returncode == 130
     assert said.endswith("paused; the same command continues.\n")
     assert "Traceback" not in said
+
+
+@pytest.mark.studio
+def test_a_folder_named_from_here_starts_its_own_label_studio_which_ends_with_the_run(
+    tmp_path: Path, studio: LocalStudio
+) -> None:
+    a_loop(tmp_path / "loop", settings(labeling={"backend": "label-studio"}, server={"port": 0}))
+    note = tmp_path / "loop" / "label-studio" / "server.json"
+    with running("run", "loop", cwd=tmp_path) as process:
+        while not note.exists() and process.poll() is None:
+            select.select([], [], [], 0.01)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 130, said
+    assert "Traceback" not in said
+    assert LocalStudio.running(tmp_path / "loop") is None
 
 
 def test_a_run_fed_from_a_pipe_ends_with_one_json_object(tmp_path: Path) -> None:
