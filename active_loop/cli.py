@@ -239,10 +239,14 @@ def export(folder: Path, form: str | None, out: Path | None, as_json: bool) -> N
         wanted = _ENDINGS[form] if form else ", ".join(_ENDINGS.values())
         raise ConfigError(f'--out: the name "{path.name}" must end in {wanted}.')
     n = _export(folder, path)
+    with _store(folder) as store:
+        held_back = not store.events("stopped")
     if as_json:
-        _print_json({"labels": n, "file": str(path)})
-    else:
-        click.echo(f"{n} labels in {path}")
+        _print_json({"labels": n, "file": str(path), "test_answers_held_back": held_back})
+        return
+    click.echo(f"{n} labels in {path}")
+    if held_back:
+        click.echo("Answers to test items are held back until the loop has stopped.")
 
 
 @main.command()

@@ -102,7 +102,8 @@ class LocalStudio:
     """
 
     def __init__(self, folder: Path, image_root: Path | None, executable: Path, credentials: Credentials) -> None:
-        self._home = folder / "label-studio"
+        # In full: the server runs in a folder of its own, from where a relative path would lead elsewhere.
+        self._home = folder.resolve() / "label-studio"
         self._image_root = image_root
         self._executable = executable
         self._credentials = credentials

@@ -99,7 +99,7 @@ class Loop:
         self._features: FeatureFile | None = None
         self._republished = self._retired = False
         self._merged_at: tuple[int, dict[int, Merged]] = (-1, {})
-        self._refuse_changes()
+        refuse_changes(store, settings)
 
     # the only way forward
 
@@ -146,24 +146,6 @@ class Loop:
             return None
         version = self.store.add_setting(body)
         return Progressed(f"settings version {version}")
-
-    def _refuse_changes(self) -> None:
-        known = self.store.setting()
-        if not known or not self.store.n_items():
-            return
-        changed = differences(from_json(known[1]), self.settings)
-        fixed = [key for key in changed if _within(key, _FIXED)]
-        if fixed:
-            raise ConfigError(
-                f"cannot change {', '.join(fixed)}: the items and their test order rest on it since the import; "
-                "start a new loop folder instead."
-            )
-        claimed = [key for key in changed if _within(key, _CLAIMED)]
-        if claimed and self.store.scores():
-            raise ConfigError(
-                f"cannot change {', '.join(claimed)} now: scores on the test items were shown already, and a claim "
-                "chosen after them would not be honest; put the old value back, or start a new loop folder."
-            )
 
     # 2. items
 
@@ -661,6 +643,26 @@ class Loop:
             self._keep(self._job(round_, rank=False).run())
         with np.load(path, allow_pickle=False) as kept:
             return kept["test"], kept["sample"]
+
+
+def refuse_changes(store: Store, settings: Settings) -> None:
+    """Refuse settings that would take the ground from under what the store holds: `ConfigError` names the keys."""
+    known = store.setting()
+    if not known or not store.n_items():
+        return
+    changed = differences(from_json(known[1]), settings)
+    fixed = [key for key in changed if _within(key, _FIXED)]
+    if fixed:
+        raise ConfigError(
+            f"cannot change {', '.join(fixed)}: the items and their test order rest on it since the import; "
+            "start a new loop folder instead."
+        )
+    claimed = [key for key in changed if _within(key, _CLAIMED)]
+    if claimed and store.scores():
+        raise ConfigError(
+            f"cannot change {', '.join(claimed)} now: scores on the test items were shown already, and a claim "
+            "chosen after them would not be honest; put the old value back, or start a new loop folder."
+        )
 
 
 def _item(position: int, record: Record, source: str, ranks: Mapping[int, int]) -> Item:

@@ -23,7 +23,7 @@ from .errors import ActiveLoopError, ConfigError, FolderError, LabelingError
 from .label_studio import Finding, LabelStudio
 from .labeling import LabelingBackend, Terminal
 from .local_studio import LocalStudio
-from .loop import Loop
+from .loop import Loop, refuse_changes
 from .runner import InlineRunner, ProcessRunner, Runner
 from .settings import LabelingSettings, Settings
 from .sources import Source, open_source
@@ -115,6 +115,7 @@ def session(
         stack.enter_context(FolderLock(folder))
         store = Store(folder / DATABASE)
         stack.callback(store.close)
+        refuse_changes(store, settings)
         studio = _begin_studio(folder, settings, source, backend)
         if studio:
             stack.callback(studio.stop)
@@ -164,8 +165,7 @@ def _begin_studio(
 ) -> LocalStudio | None:
     if backend is not None or settings.labeling.backend != "label-studio" or settings.labeling.url:
         return None
-    # In full: the server runs in a folder of its own, from where a relative path would lead elsewhere.
-    return LocalStudio.begin(folder.resolve(), image_root(source, folder))
+    return LocalStudio.begin(folder, image_root(source, folder))
 
 
 def image_root(source: Source, folder: Path) -> Path | None:

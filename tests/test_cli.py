@@ -28,6 +28,8 @@ from active_loop.local_studio import LocalStudio
 from active_loop.settings import Settings
 from active_loop.store import FolderLock
 
+pytestmark = pytest.mark.process
+
 ROOT = Path(__file__).resolve().parent.parent
 PROGRAM = [sys.executable, "-m", "active_loop.cli"]
 
@@ -333,7 +335,7 @@ def test_export_names_who_said_what_and_how_it_was_chosen(finished: Path, tmp_pa
     frame = pd.read_csv(tmp_path / "labels.csv")
     columns = "item row label outcome split people agreement chosen_by round utility probability"
     assert list(frame.columns) == columns.split()
-    assert told == {"labels": len(frame), "file": str(tmp_path / "labels.csv")}
+    assert told == {"labels": len(frame), "file": str(tmp_path / "labels.csv"), "test_answers_held_back": False}
     assert set(frame.chosen_by) == {"kmeans", "margin", "random"}
     assert set(frame.people) == {"oracle"}
     assert frame.probability[frame.chosen_by == "random"].between(0, 1).all()

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from loops import CLASSES, open_loop, settings, write_points
 
 from active_loop.config import write_settings
@@ -23,6 +24,8 @@ from active_loop.domain import COLD_START, AskState, Purpose, RoundState
 from active_loop.labeling import Oracle
 from active_loop.loop import Loop
 from active_loop.settings import Settings
+
+pytestmark = pytest.mark.process
 
 TOLD: Settings = settings(target={"value": 0.99}, labeling={"backend": "oracle", "poll_every_s": 0.05})
 KILLS = ["parent", "child"] * 4
