@@ -50,7 +50,27 @@ class LabelingBackend(Protocol):
 _EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 
 
-class Oracle:
+class _Here:
+    """A place inside this process: what is open there, and what was answered. It has no tasks of its own."""
+
+    def __init__(self) -> None:
+        self._open: dict[str, Publication] = {}
+        self._answered: dict[str, Annotation] = {}
+
+    def publish(self, publications: Sequence[Publication]) -> None:
+        for publication in publications:
+            if publication.ask.id not in self._answered:
+                self._open.setdefault(publication.ask.id, publication)
+
+    def retire(self, asks: Sequence[Ask]) -> None:
+        for ask in asks:
+            self._open.pop(ask.id, None)
+
+    def tasks(self) -> Iterable[TaskRef]:
+        return ()
+
+
+class Oracle(_Here):
     """Answers every published ask at once from known labels: the same protocol as people, and no waiting.
 
     `labels` holds the label of each row of the data (None: skipped): a sequence by row number, or a mapping from
@@ -70,25 +90,12 @@ class Oracle:
         self._labels = labels
         self._per_collect = per_collect
         self._person = person
-        self._open: dict[str, Publication] = {}
-        self._answered: dict[str, Annotation] = {}
-
-    def publish(self, publications: Sequence[Publication]) -> None:
-        for publication in publications:
-            if publication.ask.id not in self._answered:
-                self._open.setdefault(publication.ask.id, publication)
+        super().__init__()
 
     def collect(self) -> Iterable[Annotation]:
         for ask in list(self._open)[: self._per_collect]:
             self._answered[ask] = self._answer(self._open.pop(ask))
         return list(self._answered.values())
-
-    def retire(self, asks: Sequence[Ask]) -> None:
-        for ask in asks:
-            self._open.pop(ask.id, None)
-
-    def tasks(self) -> Iterable[TaskRef]:
-        return ()
 
     def _answer(self, publication: Publication) -> Annotation:
         ask, label = publication.ask, self._labels[publication.row]
@@ -105,7 +112,7 @@ class Oracle:
         )
 
 
-class Terminal:
+class Terminal(_Here):
     """Asks the person at the keyboard, one item at a time; answers are numbers or the beginning of a class.
 
     An empty line skips the item, `q` (or the end of input) leaves: what was answered so far is kept, the rest
@@ -128,13 +135,7 @@ class Terminal:
         self._write = write
         self._now = now
         self._person = person
-        self._open: dict[str, Publication] = {}
-        self._answered: dict[str, Annotation] = {}
-
-    def publish(self, publications: Sequence[Publication]) -> None:
-        for publication in publications:
-            if publication.ask.id not in self._answered:
-                self._open.setdefault(publication.ask.id, publication)
+        super().__init__()
 
     def collect(self) -> Iterable[Annotation]:
         """Ask about one open item, if there is one. Raises `KeyboardInterrupt` when the person leaves."""
@@ -144,13 +145,6 @@ class Terminal:
             self._answered[ask] = self._annotation(ask, label, started)
             del self._open[ask]
         return list(self._answered.values())
-
-    def retire(self, asks: Sequence[Ask]) -> None:
-        for ask in asks:
-            self._open.pop(ask.id, None)
-
-    def tasks(self) -> Iterable[TaskRef]:
-        return ()
 
     def _ask(self, publication: Publication) -> str | None:
         self._write("")
