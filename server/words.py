@@ -71,7 +71,7 @@ def next_step(status: Status, now: datetime) -> str:
     if not status.n_items:
         return "It begins with “active-loop run”."
     if status.stopped:
-        return "“active-loop export” writes the labels; the model and the record lie in the loop's folder."
+        return "“active-loop export” writes the labels; the whole record lies in the loop's folder."
     parts = [_waiting(status, now)]
     if status.more_to_certify == 0:
         parts.append("If the model stays as good as this, the next look can prove the target.")
