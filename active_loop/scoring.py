@@ -33,6 +33,8 @@ Rows = NDArray[np.int64]
 
 _BLOCK = 65_536
 
+_NEIGHBOURS = 3
+
 
 @dataclass(frozen=True, slots=True)
 class EncodeJob:
@@ -179,7 +181,31 @@ def _choose(
         classes=job.classes,
     )
     selection = _strategy(job.strategy).query(view, n, np.random.default_rng([job.seed, job.number + 1]))
-    return job.candidates[selection.rows], np.asarray(selection.utilities), tuple(selection.why)
+    chosen = job.candidates[selection.rows]
+    near = _neighbours(job, X, chosen)
+    why = tuple({**own, "neighbours": found} for own, found in zip(selection.why, near, strict=True))
+    return chosen, np.asarray(selection.utilities), why
+
+
+def _neighbours(job: RoundJob, X: Any, chosen: Rows) -> list[list[dict[str, Any]]]:
+    """The labelled items nearest to each chosen one, nearest first: what the model had to go by there."""
+    from sklearn.metrics.pairwise import euclidean_distances
+
+    if not len(job.labelled):
+        return [[] for _ in chosen]
+    distances = euclidean_distances(X[chosen], X[job.labelled])
+    nearest = np.argsort(distances, axis=1, kind="stable")[:, :_NEIGHBOURS]
+    return [
+        [
+            {
+                "item": int(job.labelled[column]),
+                "label": job.classes[job.codes[column]],
+                "distance": round(float(distances[row, column]), 6),
+            }
+            for column in columns
+        ]
+        for row, columns in enumerate(nearest)
+    ]
 
 
 def _strategy(name: str) -> Strategy:

@@ -380,6 +380,18 @@ def test_rankings_carry_what_the_strategy_computed(tmp_path: Path) -> None:
     learned = [a for r, a in by_round.items() if r is not None and r >= 0]
     assert learned
     assert all(a.strategy == "margin" and "margin" in a.why for a in learned)
+    assert all(a.why["neighbours"] == [] for a in by_round.values() if a.round == COLD_START)
+    points = np.loadtxt(tmp_path / "points.csv", delimiter=",", skiprows=1)
+    merged = loop.merged()
+    for ask in learned:
+        near = ask.why["neighbours"]
+        assert [n["distance"] for n in near] == sorted(n["distance"] for n in near)
+        assert all(merged[n["item"]].label == n["label"] for n in near)
+        assert len(near) == 3
+        # The nearest in standardised columns is at least among the nearest in the plane itself.
+        known = [i.position for i in loop.items if i.position in merged and i.split == Split.POOL]
+        by_distance = sorted(known, key=lambda p: float(np.hypot(*(points[p] - points[ask.item]))))
+        assert near[0]["item"] in by_distance[: len(by_distance) // 2]
     test = [a for a in loop.store.asks() if a.purpose == Purpose.TEST]
     assert all(a.strategy == "random" and a.probability and not a.why for a in test)
     assert all(a.state in (AskState.OPEN, AskState.RETIRED) for a in loop.store.asks())
