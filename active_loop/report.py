@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import json
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -111,8 +112,12 @@ def _status(store: Store) -> Status:
     stop = in_force(stops[-1].body, settings.stop_on, settings.budget.answers) if stops else None
     stopped = stop.reason if stop else ""
     scores = {score.round: score for score in store.scores()}
-    scores |= {look.round: reading(look, store.look_items(look.number), task) for look in looks}
-    curve = tuple(_curve(ranked, scores, annotations, asks))
+    upto = {r.number: r.annotation_position for r in ranked}
+    for look in looks:
+        seen = store.look_items(look.number)
+        scores[look.round] = reading(look, seen, task)
+        upto[look.round] = max([upto[look.round], *(item.annotation or 0 for item in seen)])
+    curve = tuple(_curve(ranked, scores, upto, annotations))
     return Status(
         name=settings.name,
         metric=settings.target.metric,
@@ -151,8 +156,9 @@ def _newest(annotations: Iterable[Annotation]) -> list[Annotation]:
 
 
 def _curve(
-    ranked: Sequence[Round], scores: Mapping[int, Score], annotations: Sequence[Annotation], asks: Sequence[Ask]
+    ranked: Sequence[Round], scores: Mapping[int, Score], upto: Mapping[int, int], annotations: Sequence[Annotation]
 ) -> Iterable[CurvePoint]:
+    """One point a round: its newest reading, and the answers that reading rests on (`upto` a place in their order)."""
     first_of: dict[str, int] = {}
     for a in annotations:
         if a.ask and a.position:
@@ -163,7 +169,7 @@ def _curve(
         yield CurvePoint(
             round=round_.number,
             n_labels=round_.record["n_labels"],
-            answers=sum(position <= round_.annotation_position for position in positions),
+            answers=bisect_right(positions, upto[round_.number]),
             value=score.value if score else None,
             low=score.low if score else None,
             high=score.high if score else None,
