@@ -8,7 +8,6 @@ is read from the store alone; nothing that matters is remembered between two cal
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -19,12 +18,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from . import looks
+from . import intake, looks
 from .answers import reader
 from .domain import (
     COLD_START,
-    Annotation,
-    AnswerKind,
     Ask,
     AskState,
     Decision,
@@ -43,14 +40,15 @@ from .domain import (
     WaitingForPeople,
     WaitingForTraining,
 )
-from .errors import ConfigError, DataError
+from .errors import ConfigError
 from .labeling import LabelingBackend, Publication
 from .merge import merge
-from .reserve import Prefix, Spending, draw, prefix, states
+from .predictions import Predictions
+from .reserve import Prefix, Spending, prefix, states
 from .runner import Runner
 from .scoring import EncodeJob, RoundJob, RoundResult
 from .settings import LookPlan, Settings, check, differences, from_json, to_json
-from .sources import Record, Source, check_unchanged
+from .sources import Source, check_unchanged
 from .stopping import decide, earlier_round, gate, in_force
 from .store import Store
 from .tasks import Task, make_task
@@ -96,6 +94,7 @@ class Loop:
         self.folder = folder
         self._now = now
         self._uid = uid
+        self._predicted = Predictions(self.cache / "rounds")
         self._features: FeatureFile | None = None
         self._republished = self._retired = False
         self._merged_at: tuple[int, dict[int, Merged]] = (-1, {})
@@ -153,23 +152,9 @@ class Loop:
         """Read the items once, draw the test order from all of them, keep the answers that came with them."""
         if self.store.n_items():
             return None
-        records = self.source.records()
-        settings = self.settings
-        plan, ranks = draw(len(records), settings.budget.answers, settings.seed, [r.group for r in records])
-        items = [_item(position, record, self.source.name, ranks) for position, record in enumerate(records)]
-        answers = self._imported_answers(records)
-        facts = {
-            "source": self.source.name,
-            "items": len(items),
-            "duplicates": self.source.n_duplicates,
-            "answers": len(answers),
-            "n0": settings.n0,
-            "budget": plan.budget,
-            "m0": plan.m0,
-            "reserved": plan.reserved,
-        }
-        self.store.import_items(items, answers, facts)
-        return Progressed(f"{len(items)} items imported, {plan.reserved} of them reserved for testing")
+        taken = intake.first(self.source, self.settings, self.task, self._now())
+        self.store.import_items(taken.items, taken.answers, taken.facts)
+        return Progressed(f"{len(taken.items)} items imported, {taken.facts['reserved']} of them reserved for testing")
 
     def import_items(self) -> None:
         """Do what `step` would do first: settle the settings and import the items."""
@@ -182,39 +167,11 @@ class Loop:
         They join the pool, and the same share of them is set aside and never trained on; the claim stays about
         the first import, and answers that came with later rows are not used.
         """
-        known = {item.id for item in self.store.items()}
-        records = [record for record in self.source.records() if record.id not in known]
-        if not records:
-            return 0
-        rng = np.random.default_rng([self.settings.seed, 3, len(known)])
-        share = self.plan.reserved / self._facts["items"]
-        aside = rng.permutation(len(records))[: int(share * len(records))]
-        first = sum(item.split == Split.TEST for item in self.store.items())
-        ranks = {len(known) + int(index): first + number for number, index in enumerate(aside)}
-        items = [
-            _item(position, record, self.source.name, ranks) for position, record in enumerate(records, len(known))
-        ]
-        facts = {**self._facts, "added": len(items), "set_aside": len(ranks)}
-        self.store.import_items(items, [], facts)
-        self.forget()
-        return len(items)
-
-    def _imported_answers(self, records: Sequence[Record]) -> list[Annotation]:
-        unknown = sorted({r.answer for r in records if r.answer and not self.task.read(r.answer).label})
-        if unknown:
-            raise DataError(
-                f'cannot use the answers in column "{self.settings.data.answer}": {_listed(unknown)} '
-                f"{'is' if len(unknown) == 1 else 'are'} not among the classes {', '.join(self.task.classes)}; "
-                "add them to task.classes or correct the file."
-            )
-        at = self._now()
-        return [
-            Annotation(
-                "import", record.id, at, AnswerKind.SUBMITTED, json.dumps(record.answer), "import", item=position
-            )
-            for position, record in enumerate(records)
-            if record.answer
-        ]
+        taken = intake.later(self.source, self.items, self._facts, self.settings.seed)
+        if taken.items:
+            self.store.import_items(taken.items, taken.answers, taken.facts)
+            self.forget()
+        return len(taken.items)
 
     # 3. publishing
 
@@ -342,7 +299,8 @@ class Loop:
 
     def _rank(self, round_: Round, result: RoundResult) -> StepResult:
         """Commit what the round found: its ranking, agreement and score."""
-        self._keep(result)
+        if round_.number != COLD_START:
+            self._predicted.keep(result.number, result.test_codes, result.sample_codes)
         strategy = self._job_strategy(round_)
         asks = [
             Ask(
@@ -619,30 +577,16 @@ class Loop:
         first = next(r for r in self.store.rounds() if r.number == scores[0].round)
         return self._settings_of(first).budget.answers == self.settings.budget.answers
 
-    # predictions of earlier rounds: kept in the cache, fitted again where the cache was deleted
-
-    def _keep(self, result: RoundResult) -> None:
-        if result.number == COLD_START:
-            return
-        path = self._kept(result.number)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_suffix(".new")
-        with temporary.open("wb") as file:
-            np.savez(file, test=result.test_codes, sample=result.sample_codes)
-        temporary.replace(path)
-
-    def _kept(self, number: int) -> Path:
-        return self.cache / "rounds" / f"{number:05d}.npz"
-
     def _predictions(self, round_: Round) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Codes that a round's model predicted for the test order and for the sample."""
-        path = self._kept(round_.number)
-        if not path.is_file():
+        """Codes that a round's model predicted for the test order and for the sample; fitted again if they are gone."""
+        kept = self._predicted.find(round_.number)
+        if kept is None:
             if self._features is None:
                 self._features = self._encode_job().run()
-            self._keep(self._job(round_, rank=False).run())
-        with np.load(path, allow_pickle=False) as kept:
-            return kept["test"], kept["sample"]
+            again = self._job(round_, rank=False).run()
+            kept = again.test_codes, again.sample_codes
+            self._predicted.keep(round_.number, *kept)
+        return kept
 
 
 def refuse_changes(store: Store, settings: Settings) -> None:
@@ -665,20 +609,9 @@ def refuse_changes(store: Store, settings: Settings) -> None:
         )
 
 
-def _item(position: int, record: Record, source: str, ranks: Mapping[int, int]) -> Item:
-    rank = ranks.get(position)
-    split = Split.POOL if rank is None else Split.TEST
-    return Item(position, record.id, split, source, record.row, rank, record.group)
-
-
 def _rank_of(item: Item) -> int:
     return -1 if item.test_rank is None else item.test_rank
 
 
 def _within(key: str, sections: Sequence[str]) -> bool:
     return any(key == section or key.startswith(section + ".") for section in sections)
-
-
-def _listed(names: Sequence[str], most: int = 5) -> str:
-    shown = ", ".join(f'"{name}"' for name in names[:most])
-    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"

@@ -29,9 +29,9 @@ ROWS: list[set[str]] = [
     {"report"},
     {"answers"},
     {"store", "label_studio", "local_studio", "expert", "scoring", "runner"},
-    {"looks"},
+    {"looks", "intake"},
     {
-        *("merge", "evaluate", "stopping", "reserve", "forecast"),
+        *("merge", "evaluate", "stopping", "reserve", "forecast", "predictions"),
         *("features", "inspection", "learner", "search", "labeling", "guard"),
     },
     {"sources", "extractors"},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -331,28 +332,24 @@ def test_items_added_on_the_way_join_the_pool_and_leave_the_test_order_alone(tmp
     assert not {i.position for i in aside} & {ask.item for ask in again.store.asks()}
 
 
-def test_the_cache_can_be_deleted_at_any_time(tmp_path: Path) -> None:
-    import shutil
-
+def test_the_cache_can_be_deleted_or_spoiled_at_any_time(tmp_path: Path) -> None:
     trails = []
-    for name, delete in [("kept", False), ("deleted", True)]:
+    for name in ("kept", "deleted", "spoiled"):
         folder = tmp_path / name
         folder.mkdir()
-        labels = write_points(folder)
-        loop = open_loop(folder, Oracle(labels))
+        loop = open_loop(folder, Oracle(write_points(folder)))
         for _ in range(500):
-            if (
-                delete
-                and loop.cache.exists()
-                and loop.store.rounds()
-                and loop.store.rounds()[-1].state == RoundState.RANKED
-            ):
+            ranked = bool(loop.store.rounds()) and loop.store.rounds()[-1].state == RoundState.RANKED
+            if name == "deleted" and ranked and loop.cache.exists():
                 shutil.rmtree(loop.cache)
-                loop._features = None
+                loop.forget()
+            if name == "spoiled":
+                for file in (loop.cache / "rounds").glob("*.npz"):
+                    file.write_bytes(b"PK half a file")
             if isinstance(loop.step(), Stopped):
                 break
         trails.append(trail(loop.store))
-    assert trails[0] == trails[1]
+    assert trails[0] == trails[1] == trails[2]
 
 
 def test_a_batch_mixes_pool_and_test_asks_and_shows_nothing_of_it(tmp_path: Path) -> None:

@@ -1,0 +1,102 @@
+"""Records → items: which of them test, decided once, and the answers that came with them.
+
+The first intake draws the test order from all items; a later one sets the same share aside and leaves the order
+alone, so the claim stays about the first. Pure functions: `loop` stores what they return, in one transaction.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+
+from .domain import Annotation, AnswerKind, Item, Split
+from .errors import DataError
+from .reserve import draw
+from .settings import Settings
+from .sources import Record, Source
+from .tasks import Task
+
+
+@dataclass(frozen=True, slots=True)
+class Intake:
+    """What an import adds: items, the answers they came with, and the facts to remember it by."""
+
+    items: list[Item]
+    answers: list[Annotation]
+    facts: dict[str, Any]
+
+
+def first(source: Source, settings: Settings, task: Task, at: datetime) -> Intake:
+    """Everything that the source holds; the facts fix the looks' sizes and the number of first answers for ever.
+
+    Raises `DataError` for an answer that is no class, and if nothing is left on one side of the test split.
+    """
+    records = source.records()
+    plan, ranks = draw(len(records), settings.budget.answers, settings.seed, [record.group for record in records])
+    answers = _answers(records, settings, task, at)
+    facts = {
+        "source": source.name,
+        "items": len(records),
+        "duplicates": source.n_duplicates,
+        "answers": len(answers),
+        "n0": settings.n0,
+        "budget": plan.budget,
+        "m0": plan.m0,
+        "reserved": plan.reserved,
+    }
+    return Intake(_items(records, 0, source.name, ranks), answers, facts)
+
+
+def later(source: Source, known: Sequence[Item], facts: Mapping[str, Any], seed: int) -> Intake:
+    """What the source holds and `known` does not: the share of the first intake is set aside, the rest joins the pool.
+
+    Answers that came with later rows are not used. `facts` are those of the first intake.
+    """
+    ids = {item.id for item in known}
+    records = [record for record in source.records() if record.id not in ids]
+    order = np.random.default_rng([seed, 3, len(known)]).permutation(len(records))
+    aside = order[: int(facts["reserved"] / facts["items"] * len(records))]
+    rank = sum(item.split == Split.TEST for item in known)
+    ranks = {len(known) + int(index): rank + number for number, index in enumerate(aside)}
+    items = _items(records, len(known), source.name, ranks)
+    return Intake(items, [], {**facts, "added": len(items), "set_aside": len(ranks)})
+
+
+def _items(records: Sequence[Record], start: int, source: str, ranks: Mapping[int, int]) -> list[Item]:
+    return [
+        Item(
+            position=position,
+            id=record.id,
+            split=Split.TEST if position in ranks else Split.POOL,
+            source=source,
+            row=record.row,
+            test_rank=ranks.get(position),
+            group=record.group,
+        )
+        for position, record in enumerate(records, start)
+    ]
+
+
+def _answers(records: Sequence[Record], settings: Settings, task: Task, at: datetime) -> list[Annotation]:
+    unknown = sorted({r.answer for r in records if r.answer and not task.read(r.answer).label})
+    if unknown:
+        raise DataError(
+            f'cannot use the answers in column "{settings.data.answer}": {_listed(unknown)} '
+            f"{'is' if len(unknown) == 1 else 'are'} not among the classes {', '.join(task.classes)}; "
+            "add them to task.classes or correct the file."
+        )
+    return [
+        Annotation("import", record.id, at, AnswerKind.SUBMITTED, json.dumps(record.answer), "import", item=position)
+        for position, record in enumerate(records)
+        if record.answer
+    ]
+
+
+def _listed(names: Sequence[str], most: int = 5) -> str:
+    shown = ", ".join(f'"{name}"' for name in names[:most])
+    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
