@@ -194,10 +194,10 @@ class Round:
     """One train → score → decide → ask turn.
 
     What it trains on, and what its ranking sees, is a function of `annotation_position` (the prefix of the
-    annotations), `ask_position` (the asks put into batches before it), `setting` (the settings' version) and
-    `seed` alone, all stored before the fit. `final` marks the one round that trains on everything at the end;
-    `entitled` says that its end lets the gate open once more. `record` is what was measured: labels, agreement,
-    fingerprints, trials of the model search, library versions, seconds.
+    annotations), `ask_position` (the asks put into batches before it), `items` (how many items there were),
+    `setting` (the settings' version) and `seed` alone, all stored before the fit. `final` marks the one round that
+    trains on everything at the end; `entitled` says that its end lets the gate open once more. `record` is what was
+    measured: labels, agreement, fingerprints, trials of the model search, library versions, seconds.
     """
 
     number: int
@@ -208,6 +208,7 @@ class Round:
     seed: int
     final: bool = False
     entitled: bool = False
+    items: int = 0
     opened_at: datetime | None = None
     ranked_at: datetime | None = None
     record: Mapping[str, Any] = field(default_factory=dict)

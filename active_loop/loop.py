@@ -239,6 +239,7 @@ class Loop:
             ask_position=self.store.ask_position(),
             setting=setting[0] if setting else 1,
             seed=self.settings.seed,
+            items=len(self.items),
         )
 
     def _trained_on_everything(self, last: Round, answered: Sequence[int]) -> bool:
@@ -276,7 +277,7 @@ class Loop:
         labelled = np.array(sorted(pool), dtype=np.int64)
         asked = self.store.asked_items(round_.ask_position)
         taken = asked | set(pool)
-        candidates = np.array([p for p in self._pool.tolist() if p not in taken], dtype=np.int64)
+        candidates = np.array([p for p in self._pool.tolist() if p < round_.items and p not in taken], dtype=np.int64)
         pending = sorted(item for item in asked if self.items[item].split == Split.POOL and item not in merged)
         cold = round_.number == COLD_START
         n = self._first_round_at if cold else settings.query.queue_high + settings.query.retrain_every

@@ -116,7 +116,9 @@ def session(
         store = Store(folder / DATABASE)
         stack.callback(store.close)
         refuse_changes(store, settings)
-        studio = _begin_studio(folder, settings, source, backend)
+        own_studio = backend is None and settings.labeling.backend == "label-studio" and not settings.labeling.url
+        images = image_root(source, folder) if own_studio else None
+        studio = LocalStudio.begin(folder, images) if own_studio else None
         if studio:
             stack.callback(studio.stop)
         live = _Live()
@@ -129,7 +131,7 @@ def session(
             stack.callback(server.close)
         user, password = (studio.user, studio.password) if studio else ("", "")
         tell(Addresses(labeling_url, user, password, server.url if server else ""))
-        place = backend or _place(settings, studio, source, folder)
+        place = backend or _place(settings, studio, images)
         loop = Loop(settings, store, source, place, runner, folder=folder)
         if studio:
             _prepare(loop, studio, tell)
@@ -160,14 +162,6 @@ class _Live:
         return self._driver.notice if self._driver else ""
 
 
-def _begin_studio(
-    folder: Path, settings: Settings, source: Source, backend: LabelingBackend | None
-) -> LocalStudio | None:
-    if backend is not None or settings.labeling.backend != "label-studio" or settings.labeling.url:
-        return None
-    return LocalStudio.begin(folder, image_root(source, folder))
-
-
 def image_root(source: Source, folder: Path) -> Path | None:
     """The folder that holds all images of a source and none of the loop's own files; None if there is none."""
     paths = [value for shown in source.shown([r.row for r in source.records()]) for value in shown.values()]
@@ -178,10 +172,10 @@ def image_root(source: Source, folder: Path) -> Path | None:
     return None if folder.resolve().is_relative_to(root) else root
 
 
-def _place(settings: Settings, studio: LocalStudio | None, source: Source, folder: Path) -> LabelingBackend:
+def _place(settings: Settings, studio: LocalStudio | None, images: Path | None) -> LabelingBackend:
     """The labelling place that the settings name."""
     if studio:
-        return LabelStudio(studio.url, token=studio.token, image_root=image_root(source, folder))
+        return LabelStudio(studio.url, token=studio.token, image_root=images)
     match settings.labeling.backend:
         case "label-studio":
             labeling = settings.labeling

@@ -56,7 +56,7 @@ _MIGRATIONS: tuple[tuple[str, str], ...] = (
             number INTEGER PRIMARY KEY, state TEXT NOT NULL CHECK (state IN ('opened', 'ranked')),
             annotation_position INTEGER NOT NULL, ask_position INTEGER NOT NULL,
             setting INTEGER NOT NULL REFERENCES setting, seed INTEGER NOT NULL,
-            final INTEGER NOT NULL, entitled INTEGER NOT NULL,
+            final INTEGER NOT NULL, entitled INTEGER NOT NULL, items INTEGER NOT NULL,
             opened_at TEXT NOT NULL, ranked_at TEXT, record TEXT NOT NULL
         ) STRICT;
         CREATE UNIQUE INDEX one_opened_round ON round (state) WHERE state = 'opened';
@@ -356,8 +356,11 @@ class Store:
         with self.atomic() as db:
             r = round_
             db.execute(
-                "INSERT INTO round VALUES (?, 'opened', ?, ?, ?, ?, ?, ?, ?, NULL, '{}')",
-                (r.number, r.annotation_position, r.ask_position, r.setting, r.seed, r.final, r.entitled, self._at()),
+                "INSERT INTO round VALUES (?, 'opened', ?, ?, ?, ?, ?, ?, ?, ?, NULL, '{}')",
+                (
+                    *(r.number, r.annotation_position, r.ask_position, r.setting, r.seed),
+                    *(r.final, r.entitled, r.items, self._at()),
+                ),
             )
 
     def rank_round(self, number: int, asks: Sequence[Ask], record: dict[str, Any], scores: Sequence[Score]) -> None:
@@ -601,6 +604,7 @@ def _round(row: sqlite3.Row) -> Round:
         seed=row["seed"],
         final=bool(row["final"]),
         entitled=bool(row["entitled"]),
+        items=row["items"],
         opened_at=_time(row["opened_at"]),
         ranked_at=_time(row["ranked_at"]) if row["ranked_at"] else None,
         record=json.loads(row["record"]),

@@ -327,6 +327,13 @@ def test_items_added_on_the_way_join_the_pool_and_leave_the_test_order_alone(tmp
     assert again.add_items() == 0
     assert again.test_order == order
     assert isinstance(run_to_end(again), Stopped)
+    for round_ in again.store.rounds():  # what a round chose from does not change with what was added after it
+        job = again._job(round_)
+        assert round_.items in (150, 200)
+        assert job.candidates.max() < round_.items
+        if round_.state == RoundState.RANKED:
+            assert len(job.candidates) == round_.record["n_candidates"]
+    assert {r.items for r in again.store.rounds()} == {150, 200}
     aside = [i for i in again.items[150:] if i.split == Split.TEST]
     assert len(aside) == int(50 * again.plan.reserved / 150)
     assert not {i.position for i in aside} & {ask.item for ask in again.store.asks()}
