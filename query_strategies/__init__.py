@@ -12,11 +12,8 @@ Every strategy is also a modAL query strategy: `ActiveLearner(estimator, query_s
 
 from __future__ import annotations
 
-import difflib
-import inspect
-from typing import Any
-
 from query_strategies.base import (
+    STRATEGIES,
     MissingNeedError,
     PoolStrategy,
     PoolTooSmallError,
@@ -27,6 +24,7 @@ from query_strategies.base import (
     Selection,
     Strategy,
     StrategyError,
+    make,
     tie_keys,
     top_n,
 )
@@ -59,8 +57,8 @@ __all__ = [
     "top_n",
 ]
 
-STRATEGIES: dict[str, type[PoolStrategy]] = {
-    strategy.name: strategy
+STRATEGIES.update(
+    (strategy.name, strategy)
     for strategy in (
         Random,
         LeastConfidence,
@@ -72,25 +70,4 @@ STRATEGIES: dict[str, type[PoolStrategy]] = {
         KLMean,
         KMeans,
     )
-}
-"""Every strategy by its name."""
-
-
-def make(name: str, **options: Any) -> PoolStrategy:
-    """The strategy of this name, made with these options.
-
-    Raises `StrategyError` for an unknown name or option; it lists the known ones, and the closest.
-    """
-    if name not in STRATEGIES:
-        raise StrategyError(_unknown("strategy", name, STRATEGIES))
-    known = inspect.signature(STRATEGIES[name]).parameters
-    for option in options:
-        if option not in known:
-            raise StrategyError(_unknown(f"option of {name}", option, known))
-    return STRATEGIES[name](**options)
-
-
-def _unknown(kind: str, name: str, known: Any) -> str:
-    close = difflib.get_close_matches(name, list(known), n=1)
-    hint = f' Did you mean "{close[0]}"?' if close else ""
-    return f'unknown {kind} "{name}".{hint} Known: {", ".join(known)}.'
+)

@@ -11,6 +11,8 @@ people, or files; errors are `ValueError`s.
 
 from __future__ import annotations
 
+import difflib
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -37,6 +39,7 @@ from query_strategies.pool import (
 
 __all__ = [
     "BLOCK_SIZE",
+    "STRATEGIES",
     "MissingNeedError",
     "PoolStrategy",
     "PoolTooSmallError",
@@ -47,17 +50,22 @@ __all__ = [
     "Selection",
     "Strategy",
     "StrategyError",
+    "make",
     "tie_keys",
     "top_n",
 ]
 
 NEEDS: Mapping[str, str] = {
     "proba": "predictions of a model (predict=..., or PoolView.from_predictions)",
+    "votes": "the votes of a committee (predict=..., PoolView.from_predictions or PoolView.from_votes)",
     "X": "the feature matrix (X=...)",
     "labels": "the labelled rows and their labels (labelled_X=..., labelled_y=...)",
     "refit": "a way to train on more labels (fit_predict=...)",
     "cost": "expected seconds per item (cost=...)",
 }
+
+STRATEGIES: dict[str, type[PoolStrategy]] = {}
+"""Every strategy by its name; the package fills it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,13 +92,17 @@ class Selection:
     def __len__(self) -> int:
         return len(self.rows)
 
+    def of(self, rows: Rows) -> Selection:
+        """The same choice from a pool of which this one's was the subset `rows`."""
+        return Selection(rows[self.rows], self.utilities, self.why)
+
 
 class Strategy(Protocol):
     """What the loop asks of a strategy: deterministic in (view, n, rng)."""
 
     @property
     def needs(self) -> frozenset[str]:
-        """What of {"proba", "X", "labels", "refit", "cost"} it cannot do without."""
+        """What of {"proba", "votes", "X", "labels", "refit", "cost"} it cannot do without."""
         ...
 
     def query(self, view: PoolView, n: int, rng: Generator) -> Selection:
@@ -110,15 +122,17 @@ class PoolStrategy(ABC):
     """
 
     name: ClassVar[str]
-    needs: ClassVar[frozenset[str]] = frozenset()
-    needs_members: ClassVar[int] = 1
+    needs: frozenset[str] = frozenset()
+    tasks: frozenset[str] = frozenset({"choice"})
+    """The kinds of labels that it can choose for."""
+    needs_members: int = 1
     """How many members a committee must have at least."""
 
     def __init__(self, *, seed: int = 0) -> None:
         self.seed = seed
 
     def __repr__(self) -> str:
-        options = ", ".join(f"{key}={value!r}" for key, value in vars(self).items())
+        options = ", ".join(f"{key}={getattr(self, key)!r}" for key in inspect.signature(type(self)).parameters)
         return f"{type(self).__name__}({options})"
 
     @abstractmethod
@@ -132,6 +146,11 @@ class PoolStrategy(ABC):
         if n > view.n:
             raise PoolTooSmallError(f"{self.name}: {n} items were asked for, and the pool has {view.n} left.")
         missing = sorted(self.needs - view.provides)
+        if view.task not in self.tasks:
+            raise StrategyError(
+                f"{self.name} chooses for tasks of kind {', '.join(sorted(self.tasks))}, and this one is "
+                f"{view.task}: use random, or a strategy for {view.task}."
+            )
         if missing:
             raise MissingNeedError(f"{self.name} needs {', and '.join(NEEDS[need] for need in missing)}.")
         return self.choose(view, n, rng)
@@ -144,9 +163,29 @@ class PoolStrategy(ABC):
         the strategy needs no features.
         """
         rng = np.random.default_rng([self.seed, labelled_count(learner)])
-        view = learner_view(learner, X, features="X" in self.needs, proba="proba" in self.needs)
+        view = learner_view(learner, X, self.needs, self.tasks)
         selection = self.query(view, n_instances, rng)
         return selection.rows, selection.utilities
+
+
+def make(name: str, **options: Any) -> PoolStrategy:
+    """The strategy of this name, made with these options.
+
+    Raises `StrategyError` for an unknown name or option; it lists the known ones, and the closest.
+    """
+    if name not in STRATEGIES:
+        raise StrategyError(_unknown("strategy", name, STRATEGIES))
+    known = inspect.signature(STRATEGIES[name]).parameters
+    for option in options:
+        if option not in known:
+            raise StrategyError(_unknown(f"option of {name}", option, known))
+    return STRATEGIES[name](**options)
+
+
+def _unknown(kind: str, name: str, known: Any) -> str:
+    close = difflib.get_close_matches(name, list(known), n=1)
+    hint = f' Did you mean "{close[0]}"?' if close else ""
+    return f'unknown {kind} "{name}".{hint} Known: {", ".join(known)}.'
 
 
 class ScoreStrategy(PoolStrategy):
@@ -156,14 +195,15 @@ class ScoreStrategy(PoolStrategy):
     Ties are broken by a hash of the item's id and a salt drawn once per query.
     """
 
-    needs: ClassVar[frozenset[str]] = frozenset({"proba"})
+    needs = frozenset({"proba"})
 
     @abstractmethod
     def utilities(self, predictions: Floats) -> Floats:
-        """(rows,) the utility of every row of a block of predictions (members, rows, C); positive or 0."""
+        """(rows,) the utility of every row of a block of predictions, which are (members, rows, C) probabilities of
+        a choice, (members, rows, L) of several labels, or (members, rows) numbers; positive or 0."""
 
     def explain(self, predictions: Floats, utility: float, view: PoolView) -> Mapping[str, Any]:
-        """What was computed for one chosen row, from its predictions (members, C)."""
+        """What was computed for one chosen row, from its predictions (members, ...)."""
         return {self.name: utility}
 
     def scored(self, view: PoolView) -> Iterator[tuple[Rows, Floats, Floats]]:
@@ -197,6 +237,7 @@ class Random(PoolStrategy):
     """
 
     name = "random"
+    tasks = frozenset({"choice", "multi_label", "number"})
 
     def choose(self, view: PoolView, n: int, rng: Generator) -> Selection:
         """n rows, drawn without replacement in the order of ids."""

@@ -37,6 +37,7 @@ class KMeans(PoolStrategy):
 
     name = "kmeans"
     needs = frozenset({"X"})
+    tasks = frozenset({"choice", "multi_label", "number"})
 
     def choose(self, view: PoolView, n: int, rng: Generator) -> Selection:
         """n rows: one per cluster, then a random rest. Raises `StrategyError` where features are no finite numbers."""

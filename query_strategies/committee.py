@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,7 +55,7 @@ def divergences(strips: Floats) -> Floats:
 class _Disagreement(ScoreStrategy):
     """A utility of at least two members; `why` shows how they voted."""
 
-    needs_members: ClassVar[int] = 2
+    needs_members = 2
 
     @staticmethod
     @abstractmethod

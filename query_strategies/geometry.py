@@ -154,5 +154,3 @@ def _means(points: Matrix, own: NDArray[np.int64], centres: Matrix) -> Matrix:
     averaging = sparse.csr_matrix((shares, (rows, columns)), shape=(k, points.shape[0]))
     keeping = sparse.csr_matrix((np.ones(empty.size), (empty, empty)), shape=(k, k))
     return averaging @ points + keeping @ centres
-
-

@@ -8,6 +8,7 @@ nothing of files, labels by name, or where the model came from.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
@@ -23,6 +24,10 @@ Rows: TypeAlias = NDArray[np.int64]
 Matrix: TypeAlias = Any
 """(n, d): a dense array (a memory map, too), or a scipy csr matrix or array."""
 Predict: TypeAlias = Callable[[Matrix], Floats]
+FitPredict: TypeAlias = Callable[[Rows, NDArray[Any]], Predict]
+
+TASKS = ("choice", "multi_label", "number")
+"""What a label can be: one of several classes, any number of them, or a number."""
 
 BLOCK_SIZE = 65_536
 """Rows of one block. Shards of a pool are whole blocks."""
@@ -55,9 +60,10 @@ class PoolView:
     or array, or None; with `rows` (n,) the pool is only these rows of it, which are not copied. `predict(X_block)`
     gives member predictions: (members, rows, C) probabilities for a choice, (members, rows, L) for several labels at
     once, (members, rows) for a number; for a choice (rows, C) is one member.
-    `labelled_X`, `labelled_y` and `pending_X` are the rows that have a label, their class codes, and the rows that
-    were asked about and have no answer yet. `classes` names the columns. `cost` (n,) are expected seconds per item,
-    `group` (n,) its group, `fit_predict(rows, y) -> Predict` trains on the labelled rows and some more.
+    `task` says which. `labelled_X`, `labelled_y` and `pending_X` are the rows that have a label, their labels (class
+    codes; (n, L) zeros and ones; numbers), and the rows that were asked about and have no answer yet. `classes` names
+    the columns. `cost` (n,) are expected seconds per item, `group` (n,) its group, and `fit_predict(rows, y)` trains on
+    the labelled rows and these rows of the pool with labels y, and returns the new model's `predict`.
 
     Rows are always counted in the caller's order. `blocks()` walks through the pool by ascending id, so that
     the answer does not depend on that order; where the rows are stored by ascending id, they are read in sequence.
@@ -77,7 +83,7 @@ class PoolView:
         task: str = "choice",
         cost: ArrayLike | None = None,
         group: ArrayLike | None = None,
-        fit_predict: Callable[..., Predict] | None = None,
+        fit_predict: FitPredict | None = None,
         block_size: int = BLOCK_SIZE,
     ) -> None:
         self._X = as_rows(X)
@@ -85,11 +91,14 @@ class PoolView:
         self._given_ids = None if ids is None else _as_ids(ids)
         self._predict = predict
         self._predictions: Floats | None = None
+        self._votes: NDArray[np.integer[Any]] | None = None
         self.n = _count(self._given_ids, self._X if self._rows is None else self._rows)
         self.labelled_X = as_rows(labelled_X)
         self.labelled_y = None if labelled_y is None else np.asarray(labelled_y)
         self.pending_X = as_rows(pending_X)
         self.classes = tuple(classes)
+        if task not in TASKS:
+            raise StrategyError(f'unknown task "{task}". Known: {", ".join(TASKS)}.')
         self.task = task
         self.cost = None if cost is None else np.asarray(cost, dtype=np.float64)
         self.group = None if group is None else np.asarray(group)
@@ -97,6 +106,8 @@ class PoolView:
         if block_size < 1:
             raise StrategyError(f"block_size is {block_size}: a block needs at least 1 row.")
         self.block_size = block_size
+        for name, known in (("labelled_X", self.labelled_X), ("pending_X", self.pending_X)):
+            _check_width(name, known, self._X)
         if predict is not None and self._X is None:
             raise StrategyError("predict was given without X: give the rows it predicts, or use from_predictions.")
 
@@ -121,11 +132,45 @@ class PoolView:
         view._predictions = by_member
         return view
 
+    @classmethod
+    def from_votes(cls, ids: ArrayLike | None, votes: ArrayLike, *, X: Matrix = None, **more: Any) -> PoolView:
+        """A view over the votes of a committee that gives no probabilities: (members, n) class codes, from 0."""
+        codes = np.asarray(votes)
+        if codes.ndim != 2 or codes.dtype.kind not in "iu":
+            raise PredictionError(f"votes are {codes.dtype} of shape {codes.shape}: give (members, n) class codes.")
+        if codes.size and codes.min() < 0:
+            raise PredictionError(f"votes hold the class code {codes.min()}: codes count from 0.")
+        if ids is None and X is None:
+            ids = np.arange(codes.shape[1], dtype=np.uint64)
+        view = cls(ids, X, **more)
+        if codes.shape[1] != view.n:
+            raise PredictionError(f"votes for {codes.shape[1]} rows, and the pool has {view.n}.")
+        view._votes = codes
+        return view
+
+    def subset(self, rows: Rows) -> PoolView:
+        """The same pool with these rows only; its row i is row `rows[i]` here."""
+        view = copy.copy(self)
+        for cached in ("ids", "order"):
+            view.__dict__.pop(cached, None)
+        view.n = int(rows.size)
+        view._rows = (rows if self._rows is None else self._rows[rows]) if self._X is not None else None
+        view._given_ids = None if self._given_ids is None else self._given_ids[rows]
+        view._predictions = None if self._predictions is None else self._predictions[:, rows]
+        view._votes = None if self._votes is None else self._votes[:, rows]
+        view.cost = None if self.cost is None else self.cost[rows]
+        view.group = None if self.group is None else self.group[rows]
+        refit = self.fit_predict
+        view.fit_predict = None if refit is None else lambda more, y: refit(rows[more], y)
+        return view
+
     @property
     def provides(self) -> frozenset[str]:
         """Which of the needs that a strategy can have are met here."""
+        predicts = self._predict is not None or self._predictions is not None
         have = {
-            "proba": self._predict is not None or self._predictions is not None,
+            "proba": predicts,
+            "votes": predicts or self._votes is not None,
             "X": self._X is not None,
             "labels": self.labelled_X is not None and self.labelled_y is not None,
             "refit": self.fit_predict is not None,
@@ -177,6 +222,26 @@ class PoolView:
         else:
             raise MissingNeedError("this pool has no model: give predict to the PoolView, or use from_predictions.")
 
+    def predictions(self, rows: Rows) -> Floats:
+        """The predictions of all members for some rows, as `blocks()` gives them."""
+        if self._predictions is not None:
+            return self._checked(self._predictions[:, rows], rows)
+        if self._predict is not None:
+            return self._checked(self._predict(self.X(rows)), rows)
+        raise MissingNeedError("this pool has no model: give predict to the PoolView, or use from_predictions.")
+
+    def vote_blocks(self) -> Iterator[tuple[Rows, NDArray[np.integer[Any]]]]:
+        """(rows, (members, rows) the class code that each member votes for), block by block.
+
+        Where members give probabilities, the likeliest class has the vote, the first of equal ones.
+        """
+        if self._votes is None:
+            yield from ((rows, block.argmax(axis=2)) for rows, block in self.blocks())
+            return
+        for start in range(0, self.n, self.block_size):
+            rows: Rows = np.arange(start, min(start + self.block_size, self.n))
+            yield rows, self._votes[:, start : start + self.block_size]
+
     def _checked(self, predictions: Floats, rows: Rows) -> Floats:
         block = np.asarray(predictions)
         if block.dtype not in (np.float32, np.float64):
@@ -184,13 +249,37 @@ class PoolView:
         if self.task == "choice":
             block = block[None] if block.ndim == 2 else block
             self._check_choice(block, rows)
-        elif block.ndim < 2 or block.shape[1] != rows.size:
-            raise PredictionError(f"predictions have shape {block.shape}: (members, {rows.size}, ...) was expected.")
-        elif not np.isfinite(block.sum()):
-            raise PredictionError("predictions hold NaN or an infinity: repair the model or its features.")
+        elif self.task == "multi_label":
+            self._check_multi_label(block, rows)
+        else:
+            self._check_number(block, rows)
         block = block.view()
         block.flags.writeable = False
         return block
+
+    def _check_multi_label(self, block: Floats, rows: Rows) -> None:
+        if block.ndim != 3 or block.shape[1] != rows.size or 0 in block.shape:
+            raise PredictionError(
+                f"predictions have shape {block.shape}: (members, {rows.size}, labels) was expected, none of them 0."
+            )
+        wrong = ~((block >= 0) & (block <= 1))
+        if wrong.any():
+            member, position, label = np.argwhere(wrong)[0]
+            raise PredictionError(
+                f"the prediction of row {rows[position]} (member {member}, label {label}) is "
+                f"{block[member, position, label]}, which is no probability: repair the model."
+            )
+
+    def _check_number(self, block: Floats, rows: Rows) -> None:
+        if block.ndim != 2 or block.shape[1] != rows.size or 0 in block.shape:
+            raise PredictionError(f"predictions have shape {block.shape}: (members, {rows.size}) was expected.")
+        wrong = ~np.isfinite(block)
+        if wrong.any():
+            member, position = np.argwhere(wrong)[0]
+            raise PredictionError(
+                f"the prediction of row {rows[position]} (member {member}) is {block[member, position]}: "
+                "repair the model or its features."
+            )
 
     def _check_choice(self, block: Floats, rows: Rows) -> None:
         if block.ndim != 3 or block.shape[1] != rows.size or 0 in block.shape:
@@ -211,6 +300,13 @@ class PoolView:
                 f"the predictions of row {rows[position]} (member {member}) add up to {sums[member, position]}, "
                 f"not to 1: {block[member, position, :8].tolist()}; repair the model, or give probabilities."
             )
+
+
+def _check_width(name: str, known: Matrix, X: Matrix) -> None:
+    if known is None or X is None or known.ndim < 2 or X.ndim < 2 or known.shape[0] == 0:
+        return
+    if known.shape[1] != X.shape[1]:
+        raise StrategyError(f"{name} has {known.shape[1]} columns, and X has {X.shape[1]}: give the same features.")
 
 
 def as_rows(X: Matrix) -> Matrix:
