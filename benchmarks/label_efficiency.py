@@ -68,12 +68,12 @@ class KernelRegression(KernelRidge):  # type: ignore[misc]
 
 
 MODELS: dict[str, Callable[[], Any]] = {
-    "logistic": lambda: LogisticRegression(C=5, max_iter=1000),
-    "balanced": lambda: LogisticRegression(C=5, max_iter=1000, class_weight="balanced"),
+    "logistic": lambda: LogisticRegression(C=5, max_iter=1000, solver="newton-cg"),
+    "balanced": lambda: LogisticRegression(C=5, max_iter=1000, solver="newton-cg", class_weight="balanced"),
     "svm": RBFMachines,
     "svc": DefaultSVC,
     "kernel_ridge": lambda: KernelRegression(alpha=0.1, kernel="rbf"),
-    "one_vs_rest": lambda: LogisticRegression(C=5, max_iter=1000),
+    "one_vs_rest": lambda: LogisticRegression(C=5, max_iter=1000, solver="newton-cg"),
 }
 """The models by name. "one_vs_rest" is fitted once per label; a label with one value so far has that value."""
 
