@@ -15,8 +15,8 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from query_strategies.base import PoolStrategy, Selection, TieKeys, tie_keys
-from query_strategies.geometry import Reals, Space, nearest_of, row_steps, sampled, seed_centres, settle
+from query_strategies.base import PoolStrategy, Selection, tie_keys
+from query_strategies.geometry import Reals, Space, nearest_of, row_steps, sampled, seed_centres, settle, unlike_first
 from query_strategies.pool import Matrix, PoolView, Rows
 
 SAMPLE = 20_000
@@ -50,7 +50,7 @@ class KMeans(PoolStrategy):
         rest = n - found.rows.size
         if rest == 0:
             return Selection(found.rows, found.sizes / view.n, found.why())
-        filling = _at_random(view, space, found.rows, fixed, keys)[:rest]
+        filling = unlike_first(view, space, found.rows, fixed, keys)[:rest]
         utilities = np.concatenate([found.sizes / view.n, np.zeros(rest)])
         drawn: Mapping[str, Any] = {"cluster_size": 0, "drawn": "at random, no cluster was left"}
         return Selection(np.concatenate([found.rows, filling]), utilities, found.why() + (drawn,) * rest)
@@ -90,16 +90,3 @@ def _representatives(view: PoolView, space: Space, centres: Matrix, fixed: Matri
         rows[owners[better]], best[owners[better]] = here[closest[better]], near[closest[better]]
     by_size = np.argsort(-sizes, kind="stable")[: np.count_nonzero(sizes)]
     return _Found(rows[by_size], sizes[by_size], np.sqrt(best[by_size]))
-
-
-def _at_random(view: PoolView, space: Space, chosen: Rows, fixed: Matrix | None, keys: TieKeys) -> Rows:
-    """All rows but the chosen ones in a seeded order: those that differ from what is chosen or covered come first."""
-    picked = space.points(view.X(chosen)) if chosen.size else None
-    copies = np.zeros(view.n, dtype=bool)
-    for part in row_steps(view.n, space.points(view.X(view.order[:1])).shape[1]):
-        here = view.order[part]
-        points = space.points(view.X(here))
-        copies[here] = (nearest_of(points, picked)[1] == 0) | (nearest_of(points, fixed)[1] == 0)
-    free = np.setdiff1d(np.arange(view.n), chosen)
-    in_order: Rows = free[np.lexsort((keys(free), copies[free]))]
-    return in_order

@@ -15,6 +15,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 from scipy import sparse
 
+from query_strategies.base import TieKeys
 from query_strategies.pool import Matrix, PoolView, Rows, StrategyError, is_sparse
 
 MAX_STEPS = 50
@@ -106,6 +107,19 @@ def nearest_of(points: Matrix, others: Matrix | None) -> tuple[NDArray[np.int64]
         index[part] = between.argmin(axis=1)
         distance[part] = between.min(axis=1)
     return index, distance
+
+
+def unlike_first(view: PoolView, space: Space, chosen: Rows, covered: Matrix | None, keys: TieKeys) -> Rows:
+    """All rows but the chosen ones in the order of tie keys; copies of chosen or covered rows come after the others."""
+    picked = space.points(view.X(chosen)) if chosen.size else None
+    copies = np.zeros(view.n, dtype=bool)
+    for part in row_steps(view.n, space.points(view.X(view.order[:1])).shape[1]):
+        here = view.order[part]
+        points = space.points(view.X(here))
+        copies[here] = (nearest_of(points, picked)[1] == 0) | (nearest_of(points, covered)[1] == 0)
+    free = np.setdiff1d(np.arange(view.n), chosen)
+    in_order: Rows = free[np.lexsort((keys(free), copies[free]))]
+    return in_order
 
 
 def seed_centres(points: Matrix, fixed: Matrix | None, n: int, rng: Generator) -> Matrix:
