@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import json
+import math
 import os
 import re
 import shutil
@@ -23,7 +24,7 @@ from typing import Any, Final, TypeVar, cast, get_type_hints
 
 from . import components, sources
 from .errors import ConfigError, unknown_name
-from .settings import Settings, check, to_json
+from .settings import Settings, check, check_asked, to_json
 from .tasks import TASKS, make_task
 
 MODELS: Final = ("logistic", "svm")
@@ -177,6 +178,7 @@ _EXPECTED: Final[Mapping[Any, str]] = {
     int: "a whole number",
     float: "a finite number",
     tuple[str, ...]: "a list of texts in quotes",
+    tuple[float, ...]: "a list of numbers",
 }
 
 
@@ -188,13 +190,17 @@ def _converted(kind: Any, value: object, keys: Keys, where: Where) -> object:
         )
     if kind is float:
         return float(cast(float, value))
+    if kind == tuple[float, ...]:
+        return tuple(map(float, cast(list[float], value)))
     return tuple(value) if isinstance(value, list) else value
 
 
 def _fits(kind: Any, value: object) -> bool:
+    largest = sys.float_info.max
     if kind is float:
-        largest = sys.float_info.max
         return isinstance(value, int | float) and not isinstance(value, bool) and -largest <= value <= largest
+    if kind == tuple[float, ...]:  # of which one may be infinite: an end that is open
+        return isinstance(value, list) and all(_fits(float, part) or part in (math.inf, -math.inf) for part in value)
     if kind is int:
         return isinstance(value, int) and not isinstance(value, bool)
     if kind in (str, bool):
@@ -252,6 +258,7 @@ def _first_unfinished_line(text: str) -> int:
 def _validate(settings: Settings, folder: Path, where: Where) -> None:
     """Refuse unknown names and what `settings.check` refuses, with the line of the key that the message names."""
     try:
+        check_asked(settings)
         _check_names(settings, folder)
         make_task(settings.task)
         check(settings)

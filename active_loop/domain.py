@@ -165,11 +165,20 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
+class Consensus:
+    """What the votes on one item come to: a label, and how far they agree with it (0 to 1); both None if disputed."""
+
+    label: str | None = None
+    agreement: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Merged:
     """All that was said about one item: its label if the votes agree on one, and how far they agree.
 
-    `label` is None when nobody gave a valid answer, or when the votes tie (then `disputed`).
-    `agreement` is the share of votes for the label. `annotation` is the position of the newest version that counts.
+    `votes` counts the votes for each label that somebody gave. `label` is None when nobody gave a valid answer, or
+    when the votes settle nothing (then `disputed`); what settles them, and what `agreement` measures, is said by the
+    task's `consensus`. `annotation` is the position of the newest version that counts.
     """
 
     item: int

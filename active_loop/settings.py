@@ -10,10 +10,19 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any
+from typing import Any, Final
 
 from .domain import Verdict
 from .errors import ConfigError
+
+NOT_ASKED_YET: Final = ("multi_label", "number")
+"""Kinds of task that have everything but a loop that asks for them."""
+
+ERRORS: Final = ("mae", "rmse")
+"""Metrics that count errors: less is better, and a target is the most that will do."""
+
+_NUMBERS_ONLY: Final[Mapping[str, Any]] = {"bounds": (), "step": 0.0, "unit": "", "tolerance": 0.0}
+"""Keys of a task that say something of numbers only, with the values that say nothing."""
 
 
 def _key(default: Any, doc: str) -> Any:
@@ -38,12 +47,22 @@ class DataSettings:
 class TaskSettings:
     """What is asked."""
 
-    kind: str = _key("choice", 'Kind of label: "choice" (exactly one of the classes).')
+    kind: str = _key(
+        "choice",
+        'Kind of label: "choice" (exactly one of the classes). "multi_label" (any number of them) and "number" cannot '
+        "be asked for yet.",
+    )
     classes: tuple[str, ...] = _key((), "The possible answers, at least two.")
     question: str = _key("", "The question shown above the choices.")
     instructions: str = _key("", "What people should know before they start; shown in Label Studio.")
     unsure: bool = _key(True, 'Offer "(unsure)"; it is never a class.')
     broken: bool = _key(True, 'Offer "(broken item)"; it is never a class.')
+    bounds: tuple[float, ...] = _key((), "Numbers only: the least and the largest; inf leaves an end open, [] both.")
+    step: float = _key(
+        0.0, "Numbers only: answers are whole steps from the lower bound, or from 0; 0 means any number."
+    )
+    unit: str = _key("", "Numbers only: what may be written behind the number.")
+    tolerance: float = _key(0.0, "Numbers only: how far from the median of all answers one may be and still agree.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,11 +173,23 @@ class Settings:
         return int(min(max(2 * len(self.task.classes), 10), self.budget.answers / 5))
 
     @property
+    def obstacle(self) -> str:
+        """Why the claim can at most be likely; empty if it can be certified.
+
+        Items of one group are not independent, and only shares and means of bounded values have a bound that holds.
+        """
+        metric, bounds = self.target.metric, self.task.bounds
+        if self.data.group:
+            return "data.group is set"
+        if metric == "mae" and not (bounds and all(map(math.isfinite, bounds))):
+            return "target.metric is mae without task.bounds that are finite"
+        return "" if metric in ("accuracy", "subset_accuracy", "mae") else f"target.metric is {metric}"
+
+    @property
     def stop_on(self) -> Verdict:
         """The verdict that ends the loop."""
         if self.target.stop_on == "auto":
-            certifiable = self.target.metric == "accuracy" and not self.data.group
-            return Verdict.CERTIFIED if certifiable and self.budget.answers >= 300 else Verdict.LIKELY
+            return Verdict.CERTIFIED if not self.obstacle and self.budget.answers >= 300 else Verdict.LIKELY
         return Verdict(self.target.stop_on)
 
 
@@ -191,22 +222,10 @@ class LookPlan:
 
 def check(settings: Settings) -> None:
     """Refuse what cannot work, with both numbers, before anything is created."""
-    task, target, query, budget = settings.task, settings.target, settings.query, settings.budget
-    if len(task.classes) < 2 or len(set(task.classes)) < len(task.classes):
-        raise ConfigError(
-            f"task.classes has {len(task.classes)} entries, {len(set(task.classes))} of them different: "
-            "name at least two different classes."
-        )
-    if not 0 < target.value < 1:
-        raise ConfigError(f"target.value is {target.value}: give a number between 0 and 1, for instance 0.9.")
-    if not 0 < target.alpha < 0.5:
-        raise ConfigError(f"target.alpha is {target.alpha}: give a chance between 0 and 0.5, for instance 0.05.")
-    if target.stop_on == "certified" and (target.metric != "accuracy" or settings.data.group):
-        what = "data.group is set" if settings.data.group else f"target.metric is {target.metric}"
-        raise ConfigError(
-            f'target.stop_on is "certified", and {what}: such a claim can at most be likely, and the loop would spend '
-            'its whole budget in vain; set target.stop_on to "likely" or "auto".'
-        )
+    check_asked(settings)
+    _check_task(settings.task)
+    _check_target(settings)
+    query, budget = settings.query, settings.budget
     if budget.answers < settings.n0 + 40:
         raise ConfigError(
             f"budget.answers is {budget.answers}, and {settings.n0} answers start the first model: with fewer than "
@@ -224,6 +243,52 @@ def check(settings: Settings) -> None:
         )
     if query.retrain_every < 1:
         raise ConfigError(f"query.retrain_every is {query.retrain_every}: give at least 1.")
+
+
+def check_asked(settings: Settings) -> None:
+    """Refuse a kind of task that no loop can ask for yet."""
+    if settings.task.kind in NOT_ASKED_YET:
+        raise ConfigError(
+            f'task.kind is "{settings.task.kind}": a loop cannot ask people for such labels yet; '
+            'set task.kind to "choice".'
+        )
+
+
+def _check_task(task: TaskSettings) -> None:
+    n, n_different = len(task.classes), len(set(task.classes))
+    if task.kind == "number":
+        if n:
+            raise ConfigError(f"task.classes has {n} entries, and a number has no classes: drop them.")
+        return
+    least = 1 if task.kind == "multi_label" else 2
+    if n < least or n_different < n:
+        raise ConfigError(
+            f"task.classes has {n} entries, {n_different} of them different: "
+            f"name at least {'one class' if least == 1 else 'two different classes'}."
+        )
+    given = [key for key, empty in _NUMBERS_ONLY.items() if getattr(task, key) != empty]
+    if given:
+        raise ConfigError(f'task.{given[0]} is for numbers, and task.kind is "{task.kind}": drop it.')
+
+
+def _check_target(settings: Settings) -> None:
+    target, bounds = settings.target, settings.task.bounds
+    if target.metric in ERRORS:
+        widest = max(bounds, default=math.inf) - min(bounds, default=0.0)
+        if not 0 < target.value < widest:
+            raise ConfigError(
+                f"target.value is {target.value}: give the largest {target.metric} that will do, above 0"
+                + (f" and below {widest:g}, which no prediction exceeds." if widest < math.inf else ".")
+            )
+    elif not 0 < target.value < 1:
+        raise ConfigError(f"target.value is {target.value}: give a number between 0 and 1, for instance 0.9.")
+    if not 0 < target.alpha < 0.5:
+        raise ConfigError(f"target.alpha is {target.alpha}: give a chance between 0 and 0.5, for instance 0.05.")
+    if target.stop_on == "certified" and settings.obstacle:
+        raise ConfigError(
+            f'target.stop_on is "certified", and {settings.obstacle}: such a claim can at most be likely, and the loop '
+            'would spend its whole budget in vain; set target.stop_on to "likely" or "auto".'
+        )
 
 
 def to_json(settings: Settings) -> str:
@@ -244,6 +309,8 @@ def from_json(text: str) -> Settings:
 def _build(kind: Any, values: Mapping[str, Any]) -> Any:
     made = {}
     for part in fields(kind):
+        if part.name not in values:  # written before there was this key
+            continue
         value = values[part.name]
         if isinstance(value, dict):
             value = _build(part.default_factory, value)

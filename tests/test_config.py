@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import math
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -24,6 +27,9 @@ from active_loop.settings import (
     Settings,
     TargetSettings,
     TaskSettings,
+    check,
+    from_json,
+    to_json,
 )
 from active_loop.tasks import BROKEN, UNSURE, normalise
 
@@ -110,6 +116,10 @@ def test_a_key_in_the_wrong_place_is_sent_to_the_right_one(file: Path, text: str
         ("\nseed = true\n", 2, "seed is true, a truth value; a whole number is expected."),
         ("seed = 1.0\n", 1, "seed is 1.0, a number; a whole number is expected."),
         ("[task]\nunsure = 1\n", 2, "task.unsure is 1, a whole number; true or false is expected."),
+        ("[task]\nbounds = 3\n", 2, "task.bounds is 3, a whole number; a list of numbers is expected."),
+        ("[task]\nbounds = [0, true]\n", 2, "task.bounds is [0, true], a list; a list of numbers is expected."),
+        ("[task]\nbounds = [0, nan]\n", 2, "task.bounds is [0, NaN], a list; a list of numbers is expected."),
+        ('[task]\nbounds = [0, "10"]\n', 2, 'task.bounds is [0, "10"], a list; a list of numbers is expected.'),
         ("[server]\nhost = 2025-01-01\n", 2, "a date or time; a text in quotes is expected."),
         ("[server]\nhost = {a = 1}\n", 2, "a section; a text in quotes is expected."),
         ('[task]\nclasses = "ham"\n', 2, 'task.classes is "ham", a text; a list of texts in quotes is expected.'),
@@ -382,3 +392,101 @@ def test_a_strategy_without_the_committee_it_needs_is_refused_before_anybody_is_
         write_settings(
             dataclasses.replace(HAM_OR_SPAM, query=QuerySettings(cold_start="margin")), tmp_path / "loop.toml"
         )
+
+
+# Kinds of task that a loop cannot ask for yet, and what will be asked of their settings.
+
+
+@pytest.mark.parametrize("kind", ["multi_label", "number"])
+def test_a_kind_that_cannot_be_asked_for_yet_is_refused_before_anything_else(file: Path, kind: str) -> None:
+    message = refusal(file, f'[task]\nkind = "{kind}"\n[target]\nmetric = "no such metric"\n')
+    assert message == (
+        f'loop.toml, line 2: task.kind is "{kind}": a loop cannot ask people for such labels yet; '
+        'set task.kind to "choice".'
+    )
+    with pytest.raises(ConfigError, match="cannot ask people for such labels yet"):
+        check(Settings(task=TaskSettings(kind=kind, classes=("a", "b"))))
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if a loop could ask for every kind."""
+    monkeypatch.setattr("active_loop.settings.NOT_ASKED_YET", ())
+
+
+WEIGHT = TaskSettings(kind="number", bounds=(0.0, 10.0))
+
+
+@pytest.mark.usefixtures("asked")
+@pytest.mark.parametrize(
+    ("task", "target", "says"),
+    [
+        (TaskSettings(kind="number", classes=("a",)), {}, "task.classes has 1 entries, and a number has no classes"),
+        (TaskSettings(kind="multi_label"), {}, "task.classes has 0 entries, 0 of them different: name at least one cl"),
+        (TaskSettings(classes=("a",)), {}, "task.classes has 1 entries, 1 of them different: name at least two diff"),
+        (
+            TaskSettings(classes=("a", "b"), step=0.5),
+            {},
+            'task.step is for numbers, and task.kind is "choice": drop it',
+        ),
+        (
+            TaskSettings(kind="multi_label", classes=("a",), unit="kg"),
+            {},
+            'task.unit is for numbers, and task.kind is "multi_label": drop it',
+        ),
+        (WEIGHT, {"value": 0.0}, "target.value is 0.0: give the largest mae that will do, above 0 and below 10, which"),
+        (WEIGHT, {"value": 10.0}, "target.value is 10.0: give the largest mae that will do, above 0 and below 10, "),
+        (
+            TaskSettings(kind="number", bounds=(0.0, math.inf)),
+            {"value": -1.0, "metric": "rmse"},
+            "target.value is -1.0: give the largest rmse that will do, above 0.",
+        ),
+        (WEIGHT, {"value": 2.0, "metric": "r2"}, "target.value is 2.0: give a number between 0 and 1"),
+        (
+            TaskSettings(kind="number", bounds=(0.0, math.inf)),
+            {"stop_on": "certified"},
+            'target.stop_on is "certified", and target.metric is mae without task.bounds that are finite: such a claim',
+        ),
+        (
+            WEIGHT,
+            {"metric": "spearman", "value": 0.9, "stop_on": "certified"},
+            'target.stop_on is "certified", and target.metric is spearman: such a claim can at most be likely',
+        ),
+    ],
+)
+def test_a_task_and_a_target_that_do_not_fit_are_refused(task: TaskSettings, target: dict[str, Any], says: str) -> None:
+    usual = {"metric": "mae", "value": 2.0} if task.kind == "number" else {}
+    with pytest.raises(ConfigError) as refused:
+        check(Settings(task=task, target=TargetSettings(**{**usual, **target})))
+    assert str(refused.value).startswith(says)
+
+
+@pytest.mark.usefixtures("asked")
+@pytest.mark.parametrize(
+    ("task", "metric", "value", "verdict"),
+    [
+        (WEIGHT, "mae", 2.0, "certified"),
+        (TaskSettings(kind="number", bounds=(0.0, math.inf)), "mae", 25.0, "likely"),
+        (TaskSettings(kind="number"), "rmse", 25.0, "likely"),
+        (WEIGHT, "r2", 0.5, "likely"),
+        (TaskSettings(kind="multi_label", classes=("a",)), "subset_accuracy", 0.9, "certified"),
+        (TaskSettings(kind="multi_label", classes=("a",)), "macro_f1", 0.9, "likely"),
+        (TaskSettings(classes=("a", "b")), "accuracy", 0.9, "certified"),
+    ],
+)
+def test_what_fits_is_written_and_read_back_and_stops_on_what_can_be_proved(
+    file: Path, task: TaskSettings, metric: str, value: float, verdict: str
+) -> None:
+    told = Settings(task=task, target=TargetSettings(metric=metric, value=value))
+    write_settings(told, file)
+    assert read_settings(file) == told
+    assert told.stop_on == verdict
+    assert dataclasses.replace(told, data=DataSettings(group="patient")).stop_on == "likely"
+
+
+def test_settings_that_were_stored_before_a_key_existed_have_its_default() -> None:
+    stored = json.loads(to_json(HAM_OR_SPAM))
+    del stored["task"]["bounds"], stored["server"]
+    assert from_json(json.dumps(stored)) == HAM_OR_SPAM
+    open_end = dataclasses.replace(HAM_OR_SPAM, task=TaskSettings(kind="number", bounds=(0.0, math.inf)))
+    assert from_json(to_json(open_end)) == open_end

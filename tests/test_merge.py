@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import random
+import statistics
 from datetime import UTC, datetime, timedelta
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from active_loop.answers import reader
 from active_loop.domain import Annotation, AnswerKind, Outcome
 from active_loop.merge import merge
-from active_loop.tasks import BROKEN, UNSURE, SingleChoice
+from active_loop.tasks import BROKEN, UNSURE, MultiLabel, Number, SingleChoice
 
 PARSE = reader(SingleChoice(("cat", "dog", "cow")))
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -116,3 +118,96 @@ def test_a_label_has_more_votes_than_any_other_and_nobody_votes_twice(given_: li
             others = [n for label, n in merged.votes.items() if label != merged.label]
             assert all(merged.votes[merged.label] > n for n in others)
         assert merged.disputed == (bool(merged.votes) and merged.label is None)
+
+
+# Several classes, and numbers.
+
+
+PETS = MultiLabel(("cat", "dog", "owl"))
+
+
+def settled(task: MultiLabel | Number, *votes: object) -> tuple[str | None, float | None]:
+    """The label and the agreement of votes, one per person."""
+    annotations = [said(vote, f"p{n}", id=str(n)) for n, vote in enumerate(votes)]
+    merged = merge(annotations, reader(task), task.consensus)[0]
+    assert merged.disputed == (merged.label is None)
+    assert sum(merged.votes.values()) == len(votes)
+    return merged.label, merged.agreement
+
+
+def test_each_class_that_most_people_named_is_in_the_label_even_if_nobody_named_just_these() -> None:
+    assert settled(PETS, ["cat", "dog"], ["dog", "owl"], ["cat", "owl"]) == ('["cat", "dog", "owl"]', 2 / 3)
+    label, agreement = settled(PETS, ["cat"], ["cat", "dog"], ["cat", "dog", "owl"])
+    assert label == '["cat", "dog"]'
+    assert agreement == pytest.approx((1 / 2 + 1 + 2 / 3) / 3)
+    assert settled(PETS, ["cat"], ["dog"], ["owl"]) == ("[]", 0)
+    assert settled(PETS, [], [], ["cat"]) == ("[]", 2 / 3)
+    assert settled(PETS, "owl|cat") == ('["cat", "owl"]', 1)
+
+
+def test_a_tie_on_any_class_leaves_several_classes_disputed() -> None:
+    assert settled(PETS, ["cat", "dog"], ["cat"]) == (None, None)
+    assert settled(PETS, [], ["owl"]) == (None, None)
+    assert settled(PETS, ["cat", "dog"], ["dog", "cat"]) == ('["cat", "dog"]', 1)
+
+
+def test_the_votes_keep_the_label_that_each_person_gave() -> None:
+    answers = [said("dog|cat", "ann"), said(["cat", "dog"], "bob", id="2"), said([], "eve", id="3")]
+    merged = merge(answers, reader(PETS), PETS.consensus)[0]
+    assert merged.votes == {"[]": 1, '["cat", "dog"]': 2}
+    assert (merged.label, merged.outcome) == ('["cat", "dog"]', Outcome.LABEL)
+
+
+@pytest.mark.parametrize(
+    ("tolerance", "votes", "label", "agreement"),
+    [
+        (0, [4], "4", 1),
+        (0, [4, "4.0"], "4", 1),
+        (0, [4, 4.1], None, None),
+        (0, [4, 4, 9], "4", 2 / 3),
+        (0, [4, 4, 9, 9], None, None),
+        (0, [1, 2, 3], None, None),
+        (1, [1, 2, 3], "2", 1),
+        (0.5, [4, 5], "4.5", 1),
+        (0.49, [4, 5], None, None),
+        (1, [2, 3, 50], "3", 2 / 3),
+        (0.05, [3.1, 3.0], "3.05", 1),
+        (0, [1.5e308, 1.5e308], "1.5e+308", 1),
+    ],
+)
+def test_the_median_is_the_label_if_most_votes_are_near_it(
+    tolerance: float, votes: list[object], label: str | None, agreement: float | None
+) -> None:
+    found = settled(Number(tolerance=tolerance), *votes)
+    assert found == (label, pytest.approx(agreement) if agreement else None)
+
+
+numbers = st.integers(-5, 5) | st.floats(-1e6, 1e6)
+
+
+@given(st.lists(numbers, min_size=1, max_size=7), st.floats(0, 3), st.randoms(use_true_random=False))
+def test_a_merged_number_is_the_median_whoever_comes_first(
+    votes: list[float], tolerance: float, rnd: random.Random
+) -> None:
+    task = Number(tolerance=tolerance)
+    label, agreement = settled(task, *votes)
+    if label is not None:
+        assert float(label) == pytest.approx(statistics.median(votes))
+        assert agreement is not None
+        assert 0.5 < agreement <= 1
+        assert min(votes) <= float(label) <= max(votes)
+    rnd.shuffle(votes)
+    assert settled(task, *votes) == (label, agreement)
+
+
+@given(st.lists(st.sets(st.sampled_from(PETS.classes)), min_size=1, max_size=5))
+def test_with_an_odd_number_of_people_several_classes_are_never_disputed(votes: list[set[str]]) -> None:
+    label, agreement = settled(PETS, *map(sorted, votes))
+    if label is None:
+        assert len(votes) % 2 == 0
+    else:
+        wanted = [name for name in PETS.classes if 2 * sum(name in vote for vote in votes) > len(votes)]
+        assert json.loads(label) == wanted
+        assert agreement is not None
+        assert 0 <= agreement <= 1
+        assert (agreement == 1) == all(vote == set(wanted) for vote in votes)
