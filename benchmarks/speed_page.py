@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from speed_rows import Figure, Group, Measured, Row, ratio_of
-from turns import Ratio, Result
+from turns import Result, pair_ratio
 
 BEGIN = "<!-- speed: made by `python benchmarks/strategies.py --write docs/benchmarks.md`; change the text there -->"
 END = "<!-- speed: end -->"
@@ -125,7 +125,7 @@ def ratio_text(measured: Measured) -> str:
         return f"> {digits(theirs.over_s / ours.median_s)} × faster" if theirs.over_s else "–"
     ratio, word = ratio_of(kind, ours, theirs), "its time" if kind == "within" else "faster"
     if kind == "faster" and ratio.median < 1:
-        ratio, word = Ratio(1 / ratio.median, 1 / ratio.high, 1 / ratio.low), "slower"
+        ratio, word = pair_ratio(ours.seconds, theirs.seconds), "slower"
     return f"{digits(ratio.median)} × {word} ({digits(ratio.low)}–{digits(ratio.high)})"
 
 

@@ -141,7 +141,7 @@ class Worker:
                 most = max(most, status_mb("RssAnon", self.process.pid))
             if time.monotonic() >= ends:
                 self.end()
-                raise WorkError(f"more than {limit_s:.0f} s", over_s=limit_s)
+                raise WorkError(f"more than {limit_s:g} s", over_s=limit_s)
         line = self.answers.readline()
         if not line:
             raise WorkError(self.last_words())
