@@ -24,6 +24,12 @@ MAX_STEPS = 50
 STEP_NUMBERS = 2**22
 """Numbers worked on at a time: 32 MB."""
 
+CACHE_NUMBERS = 2**17
+"""Numbers worked on at a time in passes over a whole pool: 1 MB, which a second-level cache holds."""
+
+SPARSE_WIDTH = 64
+"""What a csr row counts as, in numbers."""
+
 ROUNDING = 64 * float(np.finfo(np.float64).eps)
 """Squared distances below this share of the squared lengths are differences of rounding: the rows are copies."""
 
@@ -44,8 +50,9 @@ class Space:
         """The rows of X, dense or csr, in this space."""
         if self.shift is None:
             return sparse.csr_matrix(as_numbers(X), dtype=np.float64)
-        dense = X.toarray() if is_sparse(X) else X
-        return as_numbers(dense) - self.shift
+        numbers = as_numbers(X.toarray() if is_sparse(X) else X)
+        numbers -= self.shift
+        return numbers
 
     def covered(self, view: PoolView) -> Matrix | None:
         """The labelled and the pending rows, or None where there are none."""
@@ -74,9 +81,9 @@ def as_numbers(X: Matrix) -> Matrix:
     return numbers
 
 
-def row_steps(n: int, *widths: int) -> Iterator[slice]:
-    """Slices of n rows that keep every (rows, width) array within STEP_NUMBERS."""
-    step = max(1, STEP_NUMBERS // max(1, *widths))
+def row_steps(n: int, *widths: int, numbers: int = STEP_NUMBERS) -> Iterator[slice]:
+    """Slices of n rows that keep every (rows, width) array within so many numbers."""
+    step = max(1, numbers // max(1, *widths))
     return (slice(start, min(start + step, n)) for start in range(0, n, step))
 
 
@@ -87,26 +94,52 @@ def squared_lengths(points: Matrix) -> Reals:
     return squares
 
 
-def squared_distances(points: Matrix, others: Matrix) -> Reals:
-    """(rows, others) squared distances; exactly 0 between copies."""
-    products = points @ others.T
-    lengths = squared_lengths(points)[:, None] + squared_lengths(others)
-    result: Reals = lengths - 2 * (products.toarray() if is_sparse(products) else products)
-    result[result <= ROUNDING * lengths] = 0
+def squared_distances(points: Matrix, others: Matrix, lengths: Reals | None = None) -> Reals:
+    """(rows, others) squared distances; exactly 0 between copies. `lengths` are the rows' squared lengths, if known."""
+    lengths, more = squared_lengths(points) if lengths is None else lengths, squared_lengths(others)
+    result = _products(points, -2 * others)
+    result += lengths[:, None]
+    result += more
+    near = np.flatnonzero(result <= ROUNDING * (lengths.max(initial=0) + more.max(initial=0)))
+    row, other = np.divmod(near, others.shape[0])
+    result.flat[near[result.flat[near] <= ROUNDING * (lengths[row] + more[other])]] = 0
     return result
 
 
-def nearest_of(points: Matrix, others: Matrix | None) -> tuple[NDArray[np.int64], Reals]:
-    """The nearest of others for every row, and its squared distance; infinity where there are no others."""
+def nearest_of(
+    points: Matrix, others: Matrix | None, lengths: Reals | None = None
+) -> tuple[NDArray[np.int64], Reals]:
+    """The nearest of others for every row, and its squared distance: infinity where there are no others, exactly 0 for
+    copies. `lengths` are the rows' squared lengths, if known."""
     n = points.shape[0]
     index, distance = np.zeros(n, dtype=np.int64), np.full(n, np.inf)
     if others is None or not others.shape[0]:
         return index, distance
-    for part in row_steps(n, others.shape[0]):
-        between = squared_distances(points[part], others)
+    lengths, more, doubled = squared_lengths(points) if lengths is None else lengths, squared_lengths(others), -2 * others
+    for part in row_steps(n, others.shape[0], numbers=CACHE_NUMBERS):
+        between = _products(points[part], doubled)
+        between += more
         index[part] = between.argmin(axis=1)
-        distance[part] = between.min(axis=1)
+        distance[part] = between[np.arange(len(between)), index[part]]
+    distance += lengths
+    distance[distance <= ROUNDING * (lengths + more[index])] = 0
     return index, distance
+
+
+def _products(points: Matrix, others: Matrix) -> Reals:
+    products = points @ others.T
+    result: Reals = products.toarray() if is_sparse(products) else products
+    return result
+
+
+def reach(view: PoolView, space: Space, others: Matrix) -> Reals:
+    """(n,) the squared distance of every row of a pool, in the order of ids, to the nearest of others."""
+    distance = np.empty(view.n)
+    width = SPARSE_WIDTH if space.shift is None else others.shape[1]
+    for part in row_steps(view.n, width, numbers=CACHE_NUMBERS):
+        points = space.points(view.X(view.order[part]))
+        distance[part] = nearest_of(points, others)[1]
+    return distance
 
 
 def unlike_first(view: PoolView, space: Space, chosen: Rows, covered: Matrix | None, keys: TieKeys) -> Rows:
@@ -127,7 +160,8 @@ def seed_centres(points: Matrix, fixed: Matrix | None, n: int, rng: Generator) -
 
     Of a few draws, the one that leaves the smallest sum of squared distances is kept (greedy k-means++).
     """
-    _, distance = nearest_of(points, fixed)
+    lengths = squared_lengths(points)
+    _, distance = nearest_of(points, fixed, lengths)
     if fixed is None:
         distance = np.ones(points.shape[0])
     chosen: list[int] = []
@@ -135,7 +169,7 @@ def seed_centres(points: Matrix, fixed: Matrix | None, n: int, rng: Generator) -
     while len(chosen) < n and distance.any():
         drawn = np.searchsorted(np.cumsum(distance), rng.random(trials) * distance.sum(), side="right")
         candidates = np.minimum(drawn, np.flatnonzero(distance)[-1])
-        left = squared_distances(points, points[candidates])
+        left = squared_distances(points, points[candidates], lengths)
         if chosen or fixed is not None:
             left = np.minimum(left, distance[:, None])
         best = int(left.sum(axis=0).argmin())
@@ -146,10 +180,11 @@ def seed_centres(points: Matrix, fixed: Matrix | None, n: int, rng: Generator) -
 
 def settle(points: Matrix, centres: Matrix, fixed: Matrix | None) -> Matrix:
     """The centres after Lloyd's iteration: each is the mean of the rows nearest to it; the fixed ones do not move."""
-    _, covered = nearest_of(points, fixed)
+    lengths = squared_lengths(points)
+    _, covered = nearest_of(points, fixed, lengths)
     before: NDArray[np.int64] | None = None
     for _ in range(MAX_STEPS if centres.shape[0] else 0):
-        nearest, distance = nearest_of(points, centres)
+        nearest, distance = nearest_of(points, centres, lengths)
         own = np.where(distance < covered, nearest, -1)
         if before is not None and np.array_equal(own, before):
             break
