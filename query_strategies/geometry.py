@@ -106,16 +106,18 @@ def squared_distances(points: Matrix, others: Matrix, lengths: Reals | None = No
     return result
 
 
-def nearest_of(
-    points: Matrix, others: Matrix | None, lengths: Reals | None = None
-) -> tuple[NDArray[np.int64], Reals]:
+def nearest_of(points: Matrix, others: Matrix | None, lengths: Reals | None = None) -> tuple[NDArray[np.int64], Reals]:
     """The nearest of others for every row, and its squared distance: infinity where there are no others, exactly 0 for
     copies. `lengths` are the rows' squared lengths, if known."""
     n = points.shape[0]
     index, distance = np.zeros(n, dtype=np.int64), np.full(n, np.inf)
     if others is None or not others.shape[0]:
         return index, distance
-    lengths, more, doubled = squared_lengths(points) if lengths is None else lengths, squared_lengths(others), -2 * others
+    lengths, more, doubled = (
+        squared_lengths(points) if lengths is None else lengths,
+        squared_lengths(others),
+        -2 * others,
+    )
     for part in row_steps(n, others.shape[0], numbers=CACHE_NUMBERS):
         between = _products(points[part], doubled)
         between += more
