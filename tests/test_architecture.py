@@ -54,6 +54,7 @@ SIBLINGS = {
 # The parts of a module that is a wing, a folder with one door, from the top down. Others import the door only.
 WINGS: dict[str, list[set[str]]] = {
     "label_studio": [{"__init__"}, {"backend"}, {"project"}, {"listing", "seat"}, {"connection"}, {"page"}],
+    "evaluate": [{"__init__"}, {"classes", "numbers"}, {"bounds", "reading"}],
     "tasks": [{"__init__"}, {"choice", "multi_label", "number"}, {"reading"}],
 }
 

@@ -1,0 +1,98 @@
+"""What a sample proves: exact bounds of a share, and guaranteed bounds of the mean of bounded values."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import special
+
+_STAKES = np.arange(1, 41) / 40
+"""What is bet, a share of the largest stake that cannot ruin: all of them at once, each with an equal part."""
+
+
+def lower_bound(correct: int, n: int, level: float) -> float:
+    """Exact one-sided lower confidence bound of a share: `correct` of `n`, error `level`.
+
+    Clopper & Pearson 1934. With one-sided error 0.025, 36 of 36 bound 0.90 from above, and 35 of 35 do not:
+
+    >>> lower_bound(36, 36, 0.025) >= 0.90, lower_bound(35, 35, 0.025) >= 0.90
+    (True, False)
+    """
+    return 0.0 if correct == 0 else float(special.betaincinv(correct, n - correct + 1, level))
+
+
+def upper_bound(correct: int, n: int, level: float) -> float:
+    """Exact one-sided upper confidence bound of a share, as `lower_bound`."""
+    return 1.0 if correct == n else float(special.betaincinv(correct + 1, n - correct, 1 - level))
+
+
+def posterior(correct: int, n: int, target: float) -> float:
+    """Probability that a share is at least `target`, by the Beta(½, ½) prior (Jeffreys)."""
+    return float(special.betaincc(correct + 0.5, n - correct + 0.5, target))
+
+
+def fewest_right(n: int, level: float, target: float) -> int | None:
+    """How many of `n` must be right so that the lower bound reaches `target`; None if even all are too few.
+
+    >>> [fewest_right(n, 0.025, 0.9) for n in (35, 36, 50, 80, 160, 200)]
+    [None, 36, 50, 78, 152, 189]
+    """
+    if lower_bound(n, n, level) < target:
+        return None
+    low, high = 0, n
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (low, middle) if lower_bound(middle, n, level) >= target else (middle + 1, high)
+    return low
+
+
+def more_to_certify(value: float, n: int, level: float, target: float, limit: int = 100_000) -> int | None:
+    """How many more test labels would prove the target if the share of right ones stays `value`.
+
+    None if `value` does not exceed the target, or if more than `limit` would be needed.
+    """
+    if value <= target:
+        return None
+
+    def proves(size: int) -> bool:
+        return lower_bound(math.floor(value * size), size, level) >= target
+
+    size = max(n, 1)
+    while not proves(size):
+        if size > limit:
+            return None
+        size += max(1, size // 50)
+    return size - n
+
+
+def mean_upper_bound(values: NDArray[np.floating], level: float) -> float:
+    """Upper confidence bound of the mean of values (n,) in [0, 1], error `level`, whatever their distribution and n.
+
+    Waudby-Smith & Ramdas 2024, "Estimating means of bounded random variables by betting": whoever bets on each value
+    to lie below m multiplies a capital of 1 by 1 + stake·(m - value). If the mean is m or more, that is on average
+    no gain, so a capital of 1 / level comes about with a chance of at most `level`, and refutes m. Here 40 fixed
+    stakes share the capital, which then grows with m, so the bound is the least m that is refuted. The order of the
+    values does not matter. 1 where nothing is refuted: no values, or too few.
+
+    >>> round(mean_upper_bound(np.zeros(100), 0.025), 3), mean_upper_bound(np.zeros(3), 0.025)
+    (0.054, 1.0)
+    """
+    aim = math.log(len(_STAKES) / level)
+
+    def refuted(mean: float) -> bool:
+        return bool(special.logsumexp(np.log1p(np.outer(_STAKES, mean - values)).sum(axis=1)) >= aim)
+
+    if not refuted(1.0):
+        return 1.0
+    low, high = float(np.mean(values)), 1.0
+    while high - low > 1e-6:
+        middle = (low + high) / 2
+        low, high = (low, middle) if refuted(middle) else (middle, high)
+    return high
+
+
+def mean_lower_bound(values: NDArray[np.floating], level: float) -> float:
+    """Lower confidence bound of the mean of values in [0, 1], as `mean_upper_bound`."""
+    return 1 - mean_upper_bound(1 - values, level)
