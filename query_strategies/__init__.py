@@ -30,11 +30,14 @@ from query_strategies.base import (
 )
 from query_strategies.coldstart import KMeans
 from query_strategies.committee import ConsensusEntropy, KLMax, KLMean, VoteEntropy
+from query_strategies.rare import MostLikelyPositive, RareFloor, Seals
 from query_strategies.uncertainty import Entropy, LeastConfidence, Margin
+from query_strategies.wrappers import CostAware, Mixture, Power, SubSample
 
 __all__ = [
     "STRATEGIES",
     "ConsensusEntropy",
+    "CostAware",
     "Entropy",
     "KLMax",
     "KLMean",
@@ -42,15 +45,21 @@ __all__ = [
     "LeastConfidence",
     "Margin",
     "MissingNeedError",
+    "Mixture",
+    "MostLikelyPositive",
     "PoolStrategy",
     "PoolTooSmallError",
     "PoolView",
+    "Power",
     "PredictionError",
     "Random",
+    "RareFloor",
     "ScoreStrategy",
+    "Seals",
     "Selection",
     "Strategy",
     "StrategyError",
+    "SubSample",
     "VoteEntropy",
     "make",
     "tie_keys",
@@ -69,5 +78,12 @@ STRATEGIES.update(
         KLMax,
         KLMean,
         KMeans,
+        Power,
+        CostAware,
+        SubSample,
+        Mixture,
+        MostLikelyPositive,
+        RareFloor,
+        Seals,
     )
 )
