@@ -7,6 +7,7 @@ split, the first random batch, the model, the committee, what is measured) is th
 from __future__ import annotations
 
 import hashlib
+import inspect
 import time
 import warnings
 from collections.abc import Callable
@@ -23,6 +24,7 @@ from label_peers import Peer
 from label_report import OURS
 from label_sets import DataSet, Reals, Rows, Split
 
+from active_loop.learner import RBFMachines
 from query_strategies import PoolStrategy, PoolView, make
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -219,5 +221,5 @@ class Job:
 @lru_cache
 def code() -> str:
     """Changes with the strategies and the learner: which state of them a curve was made with."""
-    files = [*sorted((ROOT / "query_strategies").glob("*.py")), ROOT / "active_loop" / "learner.py"]
+    files = [*sorted((ROOT / "query_strategies").glob("*.py")), Path(inspect.getfile(RBFMachines))]
     return hashlib.blake2b(b"".join(file.read_bytes() for file in files), digest_size=4).hexdigest()

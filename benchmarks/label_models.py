@@ -17,7 +17,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import average_precision_score, f1_score, r2_score
 from sklearn.svm import SVC
 
-from active_loop.learner import RBFMachines, make_learner
+from active_loop.learner import RBFMachines
 
 Predict = Callable[[Any], Reals]
 """Rows (n, d) → predictions of all members: (members, n, C), (members, n, L), or (members, n) for a number."""
@@ -56,37 +56,36 @@ MODELS: dict[str, Callable[[], Any]] = {
 
 
 def fitted(data_set: DataSet, X: Reals, y: Any, n_outputs: int, seed: int, members: int = 1) -> Predict:
-    """The model of this set, trained on the labelled rows: what it predicts, member by member."""
-    if data_set.task == "choice":
-        return _choice(data_set, X, y, n_outputs, seed, members)
-    one = _several if data_set.task == "multi_label" else _number
-    rng = np.random.default_rng([seed, len(y)])
-    samples = [np.arange(len(y))] if members == 1 else [rng.integers(len(y), size=len(y)) for _ in range(members)]
-    models = [one(data_set, X[rows], y[rows]) for rows in samples]
+    """The model of this set, trained on the labelled rows: what it predicts, member by member.
+
+    Several members are trained on bootstrap samples; of a choice they are drawn within each class, as in the learner
+    of the loop. A choice of which fewer than two classes are known is predicted as open: all classes equally likely.
+    """
+    one = {"choice": _choice, "multi_label": _several, "number": _number}[data_set.task]
+    samples = [np.arange(len(y))]
+    if members > 1:
+        rng = np.random.default_rng([seed, len(y)])
+        kinds = [np.flatnonzero(y == code) for code in np.unique(y)] if data_set.task == "choice" else samples
+        samples = [np.concatenate([rng.choice(rows, rows.size) for rows in kinds]) for _ in range(members)]
+    models = [one(data_set, X[rows], y[rows], n_outputs) for rows in samples]
     return lambda rows: np.stack([model(rows) for model in models])
 
 
-def _choice(data_set: DataSet, X: Reals, y: Any, n_classes: int, seed: int, members: int) -> Predict:
-    if members > 1:
-        learner = make_learner(
-            MODELS[data_set.model](), classes=[str(code) for code in range(n_classes)], seed=seed, committee=members
-        )
-        learner.fit(X, y)
-        return learner.member_predictions
+def _choice(data_set: DataSet, X: Reals, y: Any, n_classes: int) -> Callable[[Any], Reals]:
     known = np.unique(y)
     if known.size < 2:
-        return lambda rows: np.full((1, len(rows), n_classes), 1 / n_classes)
+        return lambda rows: np.full((len(rows), n_classes), 1 / n_classes)
     model = MODELS[data_set.model]().fit(X, y)
 
     def predict(rows: Any) -> Reals:
-        proba = np.zeros((1, len(rows), n_classes))
-        proba[0][:, known] = model.predict_proba(rows)
+        proba = np.zeros((len(rows), n_classes))
+        proba[:, known] = model.predict_proba(rows)
         return proba
 
     return predict
 
 
-def _several(data_set: DataSet, X: Reals, y: Any) -> Callable[[Any], Reals]:
+def _several(data_set: DataSet, X: Reals, y: Any, n_labels: int) -> Callable[[Any], Reals]:
     models = [MODELS[data_set.model]().fit(X, column) if np.ptp(column) else None for column in y.T]
 
     def predict(rows: Any) -> Reals:
@@ -99,7 +98,7 @@ def _several(data_set: DataSet, X: Reals, y: Any) -> Callable[[Any], Reals]:
     return predict
 
 
-def _number(data_set: DataSet, X: Reals, y: Any) -> Callable[[Any], Reals]:
+def _number(data_set: DataSet, X: Reals, y: Any, n_outputs: int) -> Callable[[Any], Reals]:
     predict: Callable[[Any], Reals] = MODELS[data_set.model]().fit(X, y).predict
     return predict
 

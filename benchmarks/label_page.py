@@ -9,6 +9,7 @@ from importlib.metadata import version
 from typing import Any
 
 import numpy as np
+from label_peers import REQUIREMENTS
 from label_report import LEVEL, OURS, Compared, Curves, Difference, best_of_peers, holm, labels_to
 from label_sets import LU, POOL
 
@@ -102,9 +103,11 @@ class Page:
             f" The curves of ours come from {len(states)} states of the code: make them again." if states[1:] else ""
         )
         libraries = ", ".join(f"{name} {version(name)}" for name in ("scikit-learn", "numpy", "modAL-python"))
+        peers = ", ".join(needed.replace("==", " ") for needed in REQUIREMENTS.values() if needed)
         return HEAD.format(
-            n=len(self.seeds), pool=POOL, libraries=libraries, python=platform.python_version(), mixed=mixed,
+            n=len(self.seeds), pool=POOL, python=platform.python_version(), libraries=libraries, peers=peers,
             n_last=len(self.seeds) - 1, first=self.choosing.start, last=self.choosing.stop - 1, default=self.default,
+            mixed=mixed,
         )  # fmt: skip
 
     def figures(self) -> str:

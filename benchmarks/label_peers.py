@@ -152,6 +152,9 @@ class _ModalLearner:
     def __len__(self) -> int:
         return len(self._members)
 
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._members)
+
     def predict_proba(self, X: Any) -> Any:
         return self._members.mean(axis=0)
 
