@@ -37,7 +37,7 @@ OWN_PACKAGES = ("active-loop", "modAL-python", "scikit-activeml", "small-text", 
 PACKAGES = ("numpy", "scipy", "scikit-learn", "torch", *OWN_PACKAGES)
 
 Choose = Callable[[], Any]
-"""Lets a library choose once; gives the rows of the pool, best first where the library knows an order."""
+"""Lets a library choose once: the rows of the pool, or (rows, utilities) where ours means the same by utilities."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +175,8 @@ def active_loop(job: Job, data: Data) -> Choose:
         view = (
             PoolView(ids, data.X, **more) if proba is None else PoolView.from_predictions(ids, proba, X=data.X, **more)
         )
-        return strategy.query(view, job.k, np.random.default_rng(0)).rows
+        selection = strategy.query(view, job.k, np.random.default_rng(0))
+        return selection.rows, selection.utilities
 
     return choose
 
@@ -197,6 +198,7 @@ def plain_numpy(job: Job, data: Data) -> Choose:
 
 def modal(job: Job, data: Data) -> Choose:
     from modAL import batch, density, disagreement, uncertainty
+    from modAL.utils.selection import multi_argmax
 
     query = {
         "least_confidence": uncertainty.uncertainty_sampling,
@@ -208,8 +210,12 @@ def modal(job: Job, data: Data) -> Choose:
         "ranked_batch": batch.uncertainty_batch_sampling,
     }
     if job.strategy == "density":
-        unsure = uncertainty._proba_margin(data.proba)
-        return lambda: np.argsort(-(1 - unsure) * density.information_density(data.X))[: job.k]
+
+        def dense() -> Any:
+            utilities = (1 - uncertainty._proba_margin(data.proba)) * density.information_density(data.X)
+            return multi_argmax(utilities, job.k)
+
+        return dense
     X = numbered(job.n) if data.X is None else data.X
     if data.members is None:
         learner: Any = Model(data.proba, data.labelled)
@@ -349,7 +355,7 @@ def prepare(library: str, job: Job) -> tuple[Choose, dict[str, Any]]:
     LIBRARIES[library](small, make_data(small))()
     data = make_data(job)
     # How the libraries differ must not be the numbers: the checksum of every array is compared.
-    checksums = [zlib.crc32(np.ascontiguousarray(array)) for array in data.arrays()]
+    checksums = [zlib.crc32(np.ascontiguousarray(array).data) for array in data.arrays()]
     read = [np.empty((job.n, MEMBERS), dtype=np.int64)] if job.given == "votes" else data.arrays()
     input_mb = sum(array.nbytes for array in read) / 1e6
     return LIBRARIES[library](job, data), {"input": checksums, "input_mb": input_mb}
@@ -365,10 +371,12 @@ def choose_once(choose: Choose, settled: bool) -> dict[str, Any]:
         settle()
     before = status_mb("VmRSS")
     began = time.perf_counter()
-    rows = choose()
+    chosen = choose()
     seconds = time.perf_counter() - began
     extra = max(0.0, status_mb("VmHWM") - before)
-    return {"seconds": seconds, "extra_mb": extra, "rows": np.asarray(rows).tolist()}
+    rows, utilities = chosen if isinstance(chosen, tuple) else (chosen, [])
+    found = {"rows": np.asarray(rows).tolist(), "utilities": np.asarray(utilities).tolist()}
+    return {"seconds": seconds, "extra_mb": extra, **found}
 
 
 def versions() -> dict[str, str]:
@@ -384,7 +392,7 @@ def versions() -> dict[str, str]:
 
 def said(error: BaseException) -> str:
     """An error in one line."""
-    text = " ".join(str(error).split()) or "no message"
+    text = " ".join(str(error).split()).partition(" Known: ")[0] or "no message"
     kind = "" if isinstance(error, MemoryError) and "allocate" in text else f"{type(error).__name__}: "
     return f"{kind}{text[:200]}"
 

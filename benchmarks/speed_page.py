@@ -37,7 +37,8 @@ METHOD = """\
   clusters, float32; 100 rows are labelled, and the rows of a pool are stored in the order of their ids.
 * **Same rows** counts the rows that both chose. They need not be the same where utilities tie (vote entropy), where a
   strategy draws at random (BADGE, k-means starts), and where libraries differ in details (the width of a kernel, the
-  number of clusters).
+  number of clusters). For density the utilities of the rows that both chose are compared as well: modAL's are exact,
+  ours rest on a sample of the pool.
 """
 
 HEAD = """\
@@ -70,11 +71,15 @@ def machine() -> str:
 
 def digits(value: float) -> str:
     """Two significant digits below 10, whole numbers above."""
-    return f"{value:,.0f}" if value >= 10 else f"{value:.1f}" if value >= 1 else f"{value:.2g}"
+    return f"{value:,.0f}" if value >= 9.95 else f"{value:.1f}" if value >= 0.995 else f"{value:.2g}"
 
 
 def duration(seconds: float) -> str:
     return f"{digits(seconds)} s" if seconds >= 1 else f"{digits(seconds * 1000)} ms"
+
+
+def size(mb: float) -> str:
+    return f"{mb:,.0f} MB" if mb >= 1 else "< 1 MB"
 
 
 def pool(row: Row) -> str:
@@ -112,8 +117,8 @@ def taken(result: Result | None, row: Row) -> str:
         return "–"
     if result.failed:
         return result.failed.replace("|", "/")
-    memory = {"start": f"{digits(result.extra_mb)} MB", "map": f"{digits(result.anonymous_mb)} MB anonymous"}
-    return f"{duration(result.median_s)}, {memory.get(row.job.given, f'+{digits(result.extra_mb)} MB')}"
+    memory = {"start": size(result.extra_mb), "map": f"{size(result.anonymous_mb)} anonymous"}
+    return f"{duration(result.median_s)}, {memory.get(row.job.given, f'{size(result.extra_mb)} more')}"
 
 
 def ratio_text(measured: Measured) -> str:
@@ -130,10 +135,17 @@ def ratio_text(measured: Measured) -> str:
 
 
 def same_rows(measured: Measured) -> str:
+    """How many rows both chose; where their utilities mean the same, how far these are apart for such rows."""
     ours, theirs = measured.ours, measured.theirs
     if theirs is None or not ours.rows or not theirs.rows:
         return "–"
-    return f"{len(set(ours.rows) & set(theirs.rows))} of {len(ours.rows)}"
+    both = set(ours.rows) & set(theirs.rows)
+    said = f"{len(both)} of {len(ours.rows)}"
+    if not both or not theirs.utilities:
+        return said
+    first, second = (dict(zip(side.rows, side.utilities, strict=True)) for side in (ours, theirs))
+    apart = max(abs(first[row] / second[row] - 1) for row in both)
+    return f"{said}, utilities within {apart:.1%}"
 
 
 def verdicts(measured: Measured) -> list[tuple[Figure, str]]:

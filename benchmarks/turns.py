@@ -58,13 +58,14 @@ class WorkError(Exception):
 
 @dataclass(slots=True)
 class Result:
-    """What one library did: seconds of every call, MB that one call added, its peak of anonymous MB, and the rows."""
+    """What one library did: seconds of every call, MB that one call added, its peak of anonymous MB, and its choice."""
 
     seconds: list[float] = field(default_factory=list)
     extra_mb: float = 0.0
     anonymous_mb: float = 0.0
     input_mb: float = 0.0
     rows: list[int] = field(default_factory=list)
+    utilities: list[float] = field(default_factory=list)
     failed: str = ""
     over_s: float = 0.0
 
@@ -165,7 +166,7 @@ class Worker:
 
 
 class Workers:
-    """The processes of all libraries, started when first wanted, anew after one has failed; ended at the end."""
+    """The processes of all libraries: started when first wanted, and anew where one was ended; all ended at the end."""
 
     def __init__(self, folder: Path, cap_mb: int, limit_s: float) -> None:
         self.folder = folder
@@ -200,7 +201,8 @@ class Workers:
         try:
             return self.running[library].ask(command, limit_s)
         except WorkError:
-            self.drop(library)
+            if self.running[library].process.poll() is not None:
+                self.drop(library)
             raise
 
     def drop(self, library: str) -> None:
@@ -214,6 +216,7 @@ class Workers:
             command = starts(library, job, self.python(library))
             return {"input": [], "input_mb": 0.0}, lambda how: one_start(command)
         if library not in self.held or self.held[library][0] != job:
+            self.held.pop(library, None)
             self.held[library] = (job, self.ask(library, {"prepare": asdict(job)}, PREPARE_S))
         return self.held[library][1], lambda how: self.ask(library, {"choose": how}, self.limit_s)
 
@@ -237,7 +240,7 @@ def one_start(command: list[str]) -> dict[str, Any]:
     if process.returncode:
         raise WorkError(f"ended with code {process.returncode}")
     peak_mb = usage.ru_maxrss * 1024 / 1e6
-    return {"seconds": seconds, "extra_mb": peak_mb, "anonymous_mb": 0.0, "rows": []}
+    return {"seconds": seconds, "extra_mb": peak_mb, "anonymous_mb": 0.0, "rows": [], "utilities": []}
 
 
 class Side:
@@ -261,7 +264,7 @@ class Side:
         self.input, self.result.input_mb = given["input"], given["input_mb"]
         answer = self.choose("settled")
         self.result.extra_mb, self.result.anonymous_mb = answer["extra_mb"], answer["anonymous_mb"]
-        self.result.rows = answer["rows"]
+        self.result.rows, self.result.utilities = answer["rows"], answer["utilities"]
 
     def turn(self) -> None:
         self.result.seconds.append(self.choose("timed")["seconds"])

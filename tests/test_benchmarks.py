@@ -134,11 +134,20 @@ def test_a_line_says_who_was_faster_and_by_how_much(bench: SimpleNamespace) -> N
     fast = bench.turns.Result(seconds=[0.002, 0.002], extra_mb=3.0, rows=[1, 2, 3])
     slow = bench.turns.Result(seconds=[0.006, 0.01], extra_mb=20.4, rows=[3, 2, 9])
     won, lost = (bench.speed_rows.Measured(row, *sides) for sides in ((fast, slow), (slow, fast)))
-    shown = "`margin` | 1,000 × 10 | modAL | 2.0 ms, +3.0 MB | 8.0 ms, +20 MB | 4.0 × faster (3.0–5.0) | 2 of 3"
+    shown = "`margin` | 1,000 × 10 | modAL | 2.0 ms, 3 MB more | 8.0 ms, 20 MB more | 4.0 × faster (3.0–5.0) | 2 of 3"
     assert bench.speed_page.line(won, judged=True) == f"| {shown} | ≥ 4 × faster | yes |"
     assert "| 4.0 × slower (3.0–5.0) |" in bench.speed_page.line(lost, judged=True)
     assert bench.speed_page.line(lost, judged=True).endswith("| no |")
     assert bench.speed_page.line(lost, judged=False).endswith("| not judged |")
+
+
+def test_utilities_of_the_same_rows_are_compared_where_both_give_them(bench: SimpleNamespace) -> None:
+    ours = bench.turns.Result(rows=[4, 7, 1], utilities=[0.9, 0.8, 0.5])
+    theirs = bench.turns.Result(rows=[7, 4, 2], utilities=[1.0, 0.9, 0.4])
+    measured = bench.speed_rows.Measured(bench.speed_rows.ROWS[0], ours, theirs)
+    assert bench.speed_page.same_rows(measured) == "2 of 3, utilities within 20.0%"
+    theirs.utilities = []
+    assert bench.speed_page.same_rows(measured) == "2 of 3"
 
 
 def test_the_section_takes_the_place_of_the_old_one_and_leaves_the_rest(bench: SimpleNamespace) -> None:
