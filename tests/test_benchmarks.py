@@ -52,17 +52,18 @@ FIGURES = {
 }
 
 
-@pytest.fixture
-def bench(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+@pytest.fixture(scope="module")
+def bench() -> Iterator[SimpleNamespace]:
     """The benchmark's modules."""
-    monkeypatch.syspath_prepend(str(FOLDER))
     names = ("peers", "turns", "speed_rows", "speed_page", "strategies")
-    return SimpleNamespace(**{name: importlib.import_module(name) for name in names})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(FOLDER))
+        yield SimpleNamespace(**{name: importlib.import_module(name) for name in names})
 
 
-@pytest.fixture
-def workers(bench: SimpleNamespace, tmp_path: Path) -> Iterator[Any]:
-    with bench.turns.Workers(tmp_path, cap_mb=2000, limit_s=30) as workers:
+@pytest.fixture(scope="module")
+def workers(bench: SimpleNamespace, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    with bench.turns.Workers(tmp_path_factory.mktemp("envs"), cap_mb=2000, limit_s=60) as workers:
         yield workers
 
 
@@ -182,16 +183,18 @@ def test_a_strategy_that_is_not_there_is_a_row_that_says_so(bench: SimpleNamespa
 
 
 @pytest.mark.process
-def test_what_runs_into_a_limit_is_ended_and_the_next_job_works(bench: SimpleNamespace, workers: Any) -> None:
+def test_what_runs_into_a_limit_is_ended_and_the_next_job_works(
+    bench: SimpleNamespace, workers: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     job = bench.peers.Job
     take = bench.turns.Side(workers, "numpy", job("k_center", 100_000_000, "X", d=64))
     take.attempt(take.first)
     assert "Unable to allocate" in take.result.failed
-    workers.limit_s = 0.2
+    monkeypatch.setattr(workers, "limit_s", 0.2)
     take = bench.turns.Side(workers, "numpy", job("k_center", 2000, "X", d=64, k=10**9))
     take.attempt(take.first)
     assert (take.result.failed, take.result.over_s) == ("more than 0.2 s", 0.2)
-    workers.limit_s = 30
+    monkeypatch.undo()
     take = bench.turns.Side(workers, "numpy", job("k_center", 2000, "X", d=64))
     take.attempt(take.first)
     take.attempt(take.turn)
