@@ -27,7 +27,7 @@ from .errors import ConfigError, unknown_name
 from .settings import Settings, check, check_asked, to_json
 from .tasks import TASKS, make_task
 
-MODELS: Final = ("logistic", "svm")
+MODELS: Final = ("logistic", "svm", "forest")
 BACKENDS: Final = ("label-studio", "terminal", "oracle")
 STOP_ON: Final = ("auto", "likely", "certified")
 

@@ -102,9 +102,12 @@ class ModelSettings:
     """What learns."""
 
     use: str = _key(
-        "svm", 'The estimator: "logistic", "svm" or module:Class. Several with commas between them are a committee.'
+        "svm",
+        'The estimator: "logistic", "svm", "forest" or module:Class. Several with commas between them are a committee.',
     )
-    committee: int = _key(1, "Members: 1 is a single model, more are fitted on bootstrap samples.")
+    committee: int = _key(
+        1, "Members: 1 is a single model, more are fitted on bootstrap samples, or share the trees of a forest."
+    )
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -55,6 +55,7 @@ SIBLINGS = {
 WINGS: dict[str, list[set[str]]] = {
     "label_studio": [{"__init__"}, {"backend"}, {"project"}, {"listing", "seat"}, {"connection"}, {"page"}],
     "evaluate": [{"__init__"}, {"classes", "numbers"}, {"bounds", "reading"}],
+    "learner": [{"__init__"}, {"committee"}, {"labelled", "modal"}, {"estimators"}, {"machines"}],
     "tasks": [{"__init__"}, {"choice", "multi_label", "number"}, {"reading"}],
 }
 

@@ -26,7 +26,7 @@ from active_loop.learner import Learner, RBFMachines, make_learner
 from query_strategies import KMeans, Margin, PoolView, make
 
 CLASSES = ("ant", "bee", "cow", "doe")
-NAMED = pytest.mark.parametrize("use", ["svm", "logistic"])
+NAMED = pytest.mark.parametrize("use", ["svm", "logistic", "forest"])
 
 Reals = NDArray[np.float64]
 
@@ -161,7 +161,7 @@ def test_machines_predict_the_same_in_pieces_and_at_once(monkeypatch: pytest.Mon
     X, y = blobs()
     machines = RBFMachines().fit(X, y)
     whole = machines.predict_proba(X)
-    monkeypatch.setattr("active_loop.learner.KERNEL_NUMBERS", 100)
+    monkeypatch.setattr("active_loop.learner.machines.KERNEL_NUMBERS", 100)
     np.testing.assert_allclose(machines.predict_proba(X), whole, atol=1e-12)
 
 
@@ -197,7 +197,7 @@ def test_of_two_labels_for_equal_rows_the_heavier_one_wins(use: str) -> None:
 
 @NAMED
 def test_a_committee_has_different_members_and_each_knows_every_class(use: str) -> None:
-    X, _ = blobs()
+    X, _ = blobs(seed=1)
     proba = fitted(use, committee=4).member_predictions(X)
     assert proba.shape == (4, 60, 4)
     assert np.all(proba[:, :, :3].max(axis=1) > 0.1)
@@ -352,7 +352,7 @@ class Lost(Sure):
 @pytest.mark.parametrize(
     ("use", "message"),
     [
-        ("svn", r'unknown model "svn"; did you mean "svm"\? Known: logistic, svm\. Or give "module:Class"'),
+        ("svn", r'unknown model "svn"; did you mean "svm"\? Known: forest, logistic, svm\. Or give "module:Class"'),
         ("no.such.module:Model", "no.such.module"),
         ("sklearn.svm:Nothing", "Nothing"),
         ("sklearn.ensemble:StackingClassifier", "cannot be made: .*estimators"),
@@ -415,7 +415,7 @@ def test_weights_for_an_estimator_that_takes_none_are_refused() -> None:
 
 def test_predictions_that_fail_or_are_not_finite_are_training_errors() -> None:
     made = fitted(Lost())
-    with pytest.raises(TrainingError, match="Lost gave probabilities that are not finite for 2 rows"):
+    with pytest.raises(TrainingError, match="Lost gave predictions that are not finite for 2 rows"):
         made.member_predictions(np.zeros((2, 5)))
     with pytest.raises(TrainingError, match="Lost cannot predict 2 rows: no idea"):
         made.member_predictions(np.full((2, 5), 1e3))
