@@ -28,8 +28,9 @@ from query_strategies.base import (
     tie_keys,
     top_n,
 )
-from query_strategies.coldstart import KMeans
+from query_strategies.coldstart import KMeans, TypiClust
 from query_strategies.committee import ConsensusEntropy, KLMax, KLMean, VoteEntropy
+from query_strategies.herding import MaxHerding, ProbCover, UncertaintyHerding
 from query_strategies.rare import MostLikelyPositive, RareFloor, Seals
 from query_strategies.uncertainty import Entropy, LeastConfidence, Margin
 from query_strategies.wrappers import CostAware, Mixture, Power, SubSample
@@ -44,6 +45,7 @@ __all__ = [
     "KMeans",
     "LeastConfidence",
     "Margin",
+    "MaxHerding",
     "MissingNeedError",
     "Mixture",
     "MostLikelyPositive",
@@ -52,6 +54,7 @@ __all__ = [
     "PoolView",
     "Power",
     "PredictionError",
+    "ProbCover",
     "Random",
     "RareFloor",
     "ScoreStrategy",
@@ -60,6 +63,8 @@ __all__ = [
     "Strategy",
     "StrategyError",
     "SubSample",
+    "TypiClust",
+    "UncertaintyHerding",
     "VoteEntropy",
     "make",
     "tie_keys",
@@ -78,6 +83,10 @@ STRATEGIES.update(
         KLMax,
         KLMean,
         KMeans,
+        TypiClust,
+        MaxHerding,
+        UncertaintyHerding,
+        ProbCover,
         Power,
         CostAware,
         SubSample,
