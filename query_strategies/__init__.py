@@ -29,10 +29,10 @@ from query_strategies.base import (
     top_n,
 )
 from query_strategies.coldstart import KMeans, TypiClust
-from query_strategies.committee import ConsensusEntropy, KLMax, KLMean, VoteEntropy
+from query_strategies.committee import ConsensusEntropy, KLMax, KLMean, VariationRatio, VoteEntropy
 from query_strategies.herding import MaxHerding, ProbCover, UncertaintyHerding
 from query_strategies.rare import MostLikelyPositive, RareFloor, Seals
-from query_strategies.uncertainty import Entropy, LeastConfidence, Margin
+from query_strategies.uncertainty import Entropy, LeastConfidence, Margin, Ratio
 from query_strategies.wrappers import CostAware, Mixture, Power, SubSample
 
 __all__ = [
@@ -57,6 +57,7 @@ __all__ = [
     "ProbCover",
     "Random",
     "RareFloor",
+    "Ratio",
     "ScoreStrategy",
     "Seals",
     "Selection",
@@ -65,6 +66,7 @@ __all__ = [
     "SubSample",
     "TypiClust",
     "UncertaintyHerding",
+    "VariationRatio",
     "VoteEntropy",
     "make",
     "tie_keys",
@@ -77,8 +79,10 @@ STRATEGIES.update(
         Random,
         LeastConfidence,
         Margin,
+        Ratio,
         Entropy,
         VoteEntropy,
+        VariationRatio,
         ConsensusEntropy,
         KLMax,
         KLMean,

@@ -191,24 +191,26 @@ def _unknown(kind: str, name: str, known: Any) -> str:
 class ScoreStrategy(PoolStrategy):
     """A strategy that gives every row a utility from its predictions alone, and takes the n highest.
 
-    A subclass gives `utilities` and `explain`. One pass over the blocks; only the n best rows so far are kept.
-    Ties are broken by a hash of the item's id and a salt drawn once per query.
+    A subclass gives `utilities` and `explain`; one that needs "votes" gets votes in place of predictions. One pass over
+    the blocks; only the n best rows so far are kept. Ties are broken by a hash of the item's id and a salt drawn once
+    per query.
     """
 
     needs = frozenset({"proba"})
 
     @abstractmethod
-    def utilities(self, predictions: Floats) -> Floats:
+    def utilities(self, predictions: NDArray[Any]) -> Floats:
         """(rows,) the utility of every row of a block of predictions, which are (members, rows, C) probabilities of
-        a choice, (members, rows, L) of several labels, or (members, rows) numbers; positive or 0."""
+        a choice, (members, rows, L) of several labels, (members, rows) numbers, or votes, (members, rows) class codes;
+        positive or 0."""
 
-    def explain(self, predictions: Floats, utility: float, view: PoolView) -> Mapping[str, Any]:
+    def explain(self, predictions: NDArray[Any], utility: float, view: PoolView) -> Mapping[str, Any]:
         """What was computed for one chosen row, from its predictions (members, ...)."""
         return {self.name: utility}
 
-    def scored(self, view: PoolView) -> Iterator[tuple[Rows, Floats, Floats]]:
-        """(rows, utilities, predictions), block by block."""
-        for rows, predictions in view.blocks():
+    def scored(self, view: PoolView) -> Iterator[tuple[Rows, Floats, NDArray[Any]]]:
+        """(rows, utilities, predictions or votes), block by block."""
+        for rows, predictions in view.vote_blocks() if "votes" in self.needs else view.blocks():
             self._check_members(len(predictions))
             yield rows, self.utilities(predictions), predictions
 
@@ -269,7 +271,7 @@ def top_n(utilities: Floats, n: int, rows: Rows, keys: TieKeys) -> Rows:
         above, tied = np.flatnonzero(utilities > cut), np.flatnonzero(utilities == cut)
         room = n - above.size
         if tied.size > room:
-            tied = tied[np.argsort(keys(rows[tied]), kind="stable")[:room]]
+            tied = tied[np.argpartition(keys(rows[tied]), room - 1)[:room]]
         chosen = np.concatenate([above, tied])
     in_order: Rows = chosen[np.lexsort((keys(rows[chosen]), -utilities[chosen]))]
     return in_order
@@ -283,19 +285,19 @@ class _Best:
         self.keys = keys
         self.rows: Rows = np.empty(0, dtype=np.int64)
         self.utilities: NDArray[np.float64] = np.empty(0)
-        self.predictions: Floats = np.empty((1, 0, 0))
+        self.predictions: NDArray[Any] = np.empty((1, 0, 0))
 
-    def add(self, rows: Rows, utilities: Floats, predictions: Floats) -> None:
-        if np.isnan(utilities).any():
+    def add(self, rows: Rows, utilities: Floats, predictions: NDArray[Any]) -> None:
+        if np.isnan(utilities.max()):
             raise PredictionError(f"the utility of row {rows[np.isnan(utilities)][0]} is not a number.")
-        if self.rows.size == self.n:
-            hopeful = np.flatnonzero(utilities >= self.utilities[-1])
-        else:
-            hopeful = top_n(utilities, self.n, rows, self.keys)
+        full = self.rows.size == self.n
+        hopeful = np.flatnonzero(utilities >= self.utilities[-1]) if full else np.arange(rows.size)
+        if hopeful.size > self.n:
+            hopeful = hopeful[top_n(utilities[hopeful], self.n, rows[hopeful], self.keys)]
         if hopeful.size:
             self._merge(rows[hopeful], utilities[hopeful].astype(np.float64), predictions[:, hopeful])
 
-    def _merge(self, rows: Rows, utilities: NDArray[np.float64], predictions: Floats) -> None:
+    def _merge(self, rows: Rows, utilities: NDArray[np.float64], predictions: NDArray[Any]) -> None:
         all_rows = np.concatenate([self.rows, rows])
         all_utilities = np.concatenate([self.utilities, utilities])
         kept = top_n(all_utilities, self.n, all_rows, self.keys)

@@ -11,12 +11,14 @@ from __future__ import annotations
 import copy
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
+
+from query_strategies.strips import SUM_TOLERANCE, Kernel, by_strips, votes
 
 Floats: TypeAlias = NDArray[np.floating[Any]]
 Ids: TypeAlias = NDArray[np.uint64]
@@ -31,9 +33,6 @@ TASKS = ("choice", "multi_label", "number")
 
 BLOCK_SIZE = 65_536
 """Rows of one block. Shards of a pool are whole blocks."""
-
-SUM_TOLERANCE = 1e-3
-"""How far a row of probabilities may be from 1: float16 passes, logits do not."""
 
 
 class StrategyError(ValueError):
@@ -209,26 +208,28 @@ class PoolView:
     def blocks(self) -> Iterator[tuple[Rows, Floats]]:
         """(rows, predictions of all members for these rows), block by block; checked, and not to be written to.
 
-        Raises `PredictionError` on a wrong shape, on a value that is not finite, and on rows of probabilities that
-        do not add up to 1 (within 0.001).
+        Raises `PredictionError` on a wrong shape, on a value that is not finite, and, where they should be
+        probabilities, on a negative one and on rows of a choice that do not add up to 1 (both within 0.001).
         """
-        if self._predictions is not None:
-            for start in range(0, self.n, self.block_size):
-                rows: Rows = np.arange(start, min(start + self.block_size, self.n))
-                yield rows, self._checked(self._predictions[:, start : start + self.block_size], rows)
-        elif self._predict is not None:
-            for rows in self.row_blocks():
-                yield rows, self._checked(self._predict(self.X(rows)), rows)
-        else:
-            raise MissingNeedError("this pool has no model: give predict to the PoolView, or use from_predictions.")
+        for rows, block in self._unchecked():
+            self._check(block, rows)
+            yield rows, block
+
+    def by_strips(self, kernel: Kernel) -> Iterator[tuple[Rows, NDArray[Any], Floats]]:
+        """(rows, what the kernel makes of them (..., rows), their predictions (members, rows, C)), block by block.
+
+        For the probabilities of a choice. The kernel gets strips (members, C, some rows), see `strips`. Errors as in
+        `blocks()`, in the same pass.
+        """
+        for rows, block in self._unchecked():
+            yield rows, by_strips(kernel, block, partial(self._check_choice, block, rows)), block
 
     def predictions(self, rows: Rows) -> Floats:
         """The predictions of all members for some rows, as `blocks()` gives them."""
-        if self._predictions is not None:
-            return self._checked(self._predictions[:, rows], rows)
-        if self._predict is not None:
-            return self._checked(self._predict(self.X(rows)), rows)
-        raise MissingNeedError("this pool has no model: give predict to the PoolView, or use from_predictions.")
+        held = self._predictions
+        block = self._shaped(self._model(self.X(rows)) if held is None else held[:, rows], rows.size)
+        self._check(block, rows)
+        return block
 
     def vote_blocks(self) -> Iterator[tuple[Rows, NDArray[np.integer[Any]]]]:
         """(rows, (members, rows) the class code that each member votes for), block by block.
@@ -236,43 +237,59 @@ class PoolView:
         Where members give probabilities, the likeliest class has the vote, the first of equal ones.
         """
         if self._votes is None:
-            yield from ((rows, block.argmax(axis=2)) for rows, block in self.blocks())
+            yield from ((rows, codes) for rows, codes, _ in self.by_strips(votes))
             return
-        for start in range(0, self.n, self.block_size):
-            rows: Rows = np.arange(start, min(start + self.block_size, self.n))
-            yield rows, self._votes[:, start : start + self.block_size]
+        for rows in self._in_sequence():
+            yield rows, self._votes[:, rows[0] : rows[-1] + 1]
 
-    def _checked(self, predictions: Floats, rows: Rows) -> Floats:
+    def _in_sequence(self) -> Iterator[Rows]:
+        for start in range(0, self.n, self.block_size):
+            yield np.arange(start, min(start + self.block_size, self.n))
+
+    @property
+    def _model(self) -> Predict:
+        if self._predict is None:
+            raise MissingNeedError("this pool has no model: give predict to the PoolView, or use from_predictions.")
+        return self._predict
+
+    def _unchecked(self) -> Iterator[tuple[Rows, Floats]]:
+        """(rows, predictions), block by block: of the right shape, their values not looked at yet."""
+        if self._predictions is not None:
+            for rows in self._in_sequence():
+                yield rows, self._shaped(self._predictions[:, rows[0] : rows[-1] + 1], rows.size)
+        else:
+            model = self._model
+            for rows in self.row_blocks():
+                yield rows, self._shaped(model(self.X(rows)), rows.size)
+
+    def _shaped(self, predictions: Floats, n: int) -> Floats:
+        """Predictions for n rows as a read-only float32 or float64 array of the shape that belongs to the task."""
         block = np.asarray(predictions)
         if block.dtype not in (np.float32, np.float64):
             block = block.astype(np.float32 if block.dtype == np.float16 else np.float64)
-        if self.task == "choice":
-            block = block[None] if block.ndim == 2 else block
-            self._check_choice(block, rows)
-        elif self.task == "multi_label":
-            self._check_multi_label(block, rows)
-        else:
-            self._check_number(block, rows)
+        if self.task == "choice" and block.ndim == 2:
+            block = block[None]
+        columns = {"choice": ("classes",), "multi_label": ("labels",), "number": ()}[self.task]
+        if block.ndim != 2 + len(columns) or block.shape[1] != n or 0 in block.shape:
+            expected = ", ".join(["members", str(n), *columns])
+            raise PredictionError(f"predictions have shape {block.shape}: ({expected}) was expected, none of them 0.")
+        if self.task == "choice" and self.classes and block.shape[2] != len(self.classes):
+            raise PredictionError(
+                f"predictions have {block.shape[2]} columns, and there are {len(self.classes)} classes."
+            )
         block = block.view()
         block.flags.writeable = False
         return block
 
-    def _check_multi_label(self, block: Floats, rows: Rows) -> None:
-        if block.ndim != 3 or block.shape[1] != rows.size or 0 in block.shape:
-            raise PredictionError(
-                f"predictions have shape {block.shape}: (members, {rows.size}, labels) was expected, none of them 0."
-            )
-        wrong = ~((block >= 0) & (block <= 1))
-        if wrong.any():
-            member, position, label = np.argwhere(wrong)[0]
-            raise PredictionError(
-                f"the prediction of row {rows[position]} (member {member}, label {label}) is "
-                f"{block[member, position, label]}, which is no probability: repair the model."
-            )
+    def _check(self, block: Floats, rows: Rows) -> None:
+        if self.task == "choice":
+            self._check_choice(block, rows, slice(None))
+        elif self.task == "multi_label":
+            _refuse_where(~((block >= 0) & (block <= 1)), block, rows, "label")
+        else:
+            self._check_number(block, rows)
 
     def _check_number(self, block: Floats, rows: Rows) -> None:
-        if block.ndim != 2 or block.shape[1] != rows.size or 0 in block.shape:
-            raise PredictionError(f"predictions have shape {block.shape}: (members, {rows.size}) was expected.")
         wrong = ~np.isfinite(block)
         if wrong.any():
             member, position = np.argwhere(wrong)[0]
@@ -281,15 +298,8 @@ class PoolView:
                 "repair the model or its features."
             )
 
-    def _check_choice(self, block: Floats, rows: Rows) -> None:
-        if block.ndim != 3 or block.shape[1] != rows.size or 0 in block.shape:
-            raise PredictionError(
-                f"predictions have shape {block.shape}: (members, {rows.size}, classes) was expected, none of them 0."
-            )
-        if self.classes and block.shape[2] != len(self.classes):
-            raise PredictionError(
-                f"predictions have {block.shape[2]} columns, and there are {len(self.classes)} classes."
-            )
+    def _check_choice(self, block: Floats, rows: Rows, part: slice) -> None:
+        block, rows = block[:, part], rows[part]
         # One product gives all row sums: it finds NaN, infinities and logits in a single pass over the block.
         with np.errstate(invalid="ignore"):
             sums = block @ np.ones(block.shape[2], dtype=block.dtype)
@@ -300,6 +310,17 @@ class PoolView:
                 f"the predictions of row {rows[position]} (member {member}) add up to {sums[member, position]}, "
                 f"not to 1: {block[member, position, :8].tolist()}; repair the model, or give probabilities."
             )
+        if block.min() < -SUM_TOLERANCE:
+            _refuse_where(block < -SUM_TOLERANCE, block, rows, "class")
+
+
+def _refuse_where(wrong: NDArray[np.bool_], block: Floats, rows: Rows, column: str) -> None:
+    if wrong.any():
+        member, position, number = np.argwhere(wrong)[0]
+        raise PredictionError(
+            f"the prediction of row {rows[position]} (member {member}, {column} {number}) is "
+            f"{block[member, position, number]}, which is no probability: repair the model."
+        )
 
 
 def _check_width(name: str, known: Matrix, X: Matrix) -> None:
