@@ -9,7 +9,6 @@ adds never grows while others are chosen, so earlier figures are upper bounds, a
 
 from __future__ import annotations
 
-import math
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -202,8 +201,7 @@ def distance_to_nearest(points: Matrix) -> float:
     for part in row_steps(n, n, numbers=CACHE_NUMBERS):
         between = squared_distances(points[part], points)
         nearest[part] = between.min(axis=1, initial=np.inf, where=between > 0)
-    median = float(np.sqrt(np.median(nearest))) if n else 0.0
-    return median if math.isfinite(median) else 0.0
+    return float(np.median(np.sqrt(nearest))) if np.isfinite(nearest).all() else 0.0
 
 
 def bell(width: float) -> Similarity:
