@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 from pools import asked, bare_view, features, rng
 
-from query_strategies import (
-    KMeans,
-)
+from query_strategies import KMeans, TypiClust
+from query_strategies.coldstart import neighbour_distances
 
 # K-means.
 
@@ -78,3 +77,115 @@ def test_a_pool_above_the_sample_is_searched_as_a_whole() -> None:
     assert sorted(np.rint(X[selection.rows, 0] / 30).tolist()) == [0, 1, 2, 3]
     assert sum(why["cluster_size"] for why in selection.why) == 45_000
     assert max(why["distance"] for why in selection.why) < 0.1
+
+
+# TypiClust.
+
+
+def blobs(sizes: list[int], seed: int = 1) -> tuple[Any, Any]:
+    """Rows around the corners of a wide square, and which corner each row belongs to."""
+    corners = np.array([[0.0, 0.0], [50.0, 0.0], [0.0, 50.0], [50.0, 50.0]])[: len(sizes)]
+    corner = np.repeat(np.arange(len(sizes)), sizes)
+    return corners[corner] + rng(seed).normal(size=(len(corner), 2)), corner
+
+
+def to_neighbours(points: Any) -> Any:
+    """The mean distance to the 20 nearest other rows, from the definition."""
+    between = np.sort(np.linalg.norm(points[:, None] - points[None], axis=2), axis=1)
+    return between[:, 1:21].mean(axis=1)
+
+
+def test_the_most_typical_row_of_each_cluster_is_chosen_the_largest_cluster_first() -> None:
+    X, corner = blobs([40, 10, 30, 20])
+    selection = asked(TypiClust(), bare_view(X, predict=None), 4)
+    assert corner[selection.rows].tolist() == [0, 2, 3, 1]
+    for row, why in zip(selection.rows, selection.why, strict=True):
+        there = np.flatnonzero(corner == corner[row])
+        far = to_neighbours(X[there])
+        assert row == there[far.argmin()]
+        assert why["neighbour_distance"] == pytest.approx(far.min())
+        assert why["cluster_size"] == there.size
+    np.testing.assert_allclose(selection.utilities, 1 / 2 + np.array([40, 30, 20, 10]) / 200)
+
+
+@pytest.mark.parametrize("known", ["labelled_X", "pending_X"])
+def test_clusters_that_know_least_come_first(known: str) -> None:
+    X, corner = blobs([40, 10, 30, 20])
+    near = np.array([[0.0, 1.0], [1.0, 50.0]])
+    view = bare_view(X, predict=None, **{known: near})
+    selection = asked(TypiClust(), view, 2)
+    assert corner[selection.rows].tolist() == [3, 1]
+    assert [why["known_in_cluster"] for why in selection.why] == [0, 0]
+
+
+def test_with_a_label_in_every_cluster_those_with_fewest_come_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("query_strategies.coldstart.MAX_CLUSTERS", 4)
+    X, corner = blobs([40, 10, 30, 20])
+    known = np.array([[0.0, 1.0], [1.0, 0.0], [50.0, 1.0], [0.0, 51.0], [50.0, 51.0], [51.0, 50.0]])
+    selection = asked(TypiClust(), bare_view(X, predict=None, labelled_X=known), 7)
+    assert corner[selection.rows].tolist() == [2, 1, 0, 2, 3, 1, 0]
+    assert [why["known_in_cluster"] for why in selection.why] == [1, 1, 2, 2, 2, 2, 3]
+    np.testing.assert_allclose(selection.utilities[0], 1 / 3 + (1 / 2 - 1 / 3) * 0.3)
+    assert np.unique(selection.rows).size == 7
+
+
+def test_tiny_clusters_are_left_out_while_there_are_others() -> None:
+    X, corner = blobs([30, 4, 20, 25])
+    known = np.array([[0.0, 1.0]])
+    view = bare_view(X, predict=None, labelled_X=known)
+    assert 1 not in corner[asked(TypiClust(), view, 2).rows]
+    few = bare_view(np.vstack([X[:3], X[30:33], X[34:37]]), predict=None)
+    assert sorted(asked(TypiClust(), few, 3).rows // 3) == [0, 1, 2]
+
+
+def test_no_row_is_chosen_twice_on_discrete_data_and_copies_are_taken_last() -> None:
+    for seed in range(5):
+        X = rng(seed).integers(0, 3, size=(200, 3)).astype(float)
+        chosen = asked(TypiClust(), bare_view(X, predict=None), 40, seed).rows
+        assert np.unique(chosen).size == 40
+        n_different = len(set(map(tuple, X.tolist())))
+        assert len(set(map(tuple, X[chosen].tolist()))) == min(40, n_different)
+
+
+def test_of_few_different_points_each_is_chosen_once_before_a_copy() -> None:
+    X = np.repeat(rng(2).normal(size=(8, 3)), 10, axis=0)
+    for n_known in (0, 3):
+        selection = asked(TypiClust(), bare_view(X, predict=None, labelled_X=X[: 10 * n_known : 10]), 12)
+        first = (selection.rows[: 8 - n_known] // 10).tolist()
+        assert sorted(first) == list(range(n_known, 8))
+        assert selection.utilities[8 - n_known :].tolist() == [0.0] * (4 + n_known)
+
+
+def test_where_every_row_is_a_copy_of_a_known_one_the_choice_is_random() -> None:
+    X = features()
+    view = bare_view(X, predict=None, pending_X=X)
+    answers = {tuple(asked(TypiClust(), view, 5, seed).rows.tolist()) for seed in range(3)}
+    assert len(answers) == 3
+
+
+def test_a_small_part_of_the_pool_can_be_chosen_from() -> None:
+    view = bare_view(features(300), predict=None)
+    part = np.array([3, 50, 51, 120, 121, 122, 299])
+    for n in (5, 7):
+        assert np.unique(asked(TypiClust(), view.subset(part), n).rows).size == n
+
+
+def test_a_sample_of_a_large_cluster_stands_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("query_strategies.coldstart.MEMBERS", 50)
+    X, corner = blobs([3000, 2000])
+    selection = asked(TypiClust(), bare_view(X, predict=None), 2)
+    assert corner[selection.rows].tolist() == [0, 1]
+    assert np.linalg.norm(X[selection.rows] - [[0, 0], [50, 0]], axis=1).max() < 1.5
+
+
+@pytest.mark.parametrize("n", [1, 2, 20, 21, 60])
+def test_neighbours_are_the_nearest_other_rows(n: int) -> None:
+    points = rng(3).normal(size=(n, 2))
+    distance, copy_of = neighbour_distances(points)
+    np.testing.assert_allclose(distance, to_neighbours(points) if n > 1 else [0])
+    np.testing.assert_array_equal(copy_of, np.arange(n))
+
+
+def test_the_first_of_several_copies_is_known() -> None:
+    points = np.array([[1.0], [2.0], [1.0], [2.0], [5.0]])
+    assert neighbour_distances(points)[1].tolist() == [0, 1, 0, 1, 4]
