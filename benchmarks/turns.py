@@ -230,16 +230,15 @@ def starts(library: str, job: Job, python: Path) -> list[str]:
 
 def one_start(command: list[str]) -> dict[str, Any]:
     """Seconds of a new process from its start to its end, and its peak of resident MB."""
-    began = time.perf_counter()
-    process = subprocess.Popen(
-        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=os.environ | ONE_THREAD
-    )
-    _, status, usage = os.wait4(process.pid, 0)
+    began, peak_mb = time.perf_counter(), 0.0
+    quiet: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen(command, env=os.environ | ONE_THREAD, **quiet) as process:
+        while process.poll() is None:
+            peak_mb = max(peak_mb, status_mb("VmHWM", process.pid))
+            time.sleep(0.001)
     seconds = time.perf_counter() - began
-    process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise WorkError(f"ended with code {process.returncode}")
-    peak_mb = usage.ru_maxrss * 1024 / 1e6
     return {"seconds": seconds, "extra_mb": peak_mb, "anonymous_mb": 0.0, "rows": [], "utilities": []}
 
 
