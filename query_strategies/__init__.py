@@ -30,24 +30,43 @@ from query_strategies.base import (
 )
 from query_strategies.coldstart import KMeans, TypiClust
 from query_strategies.committee import ConsensusEntropy, KLMax, KLMean, VariationRatio, VoteEntropy
+from query_strategies.diversity import ClusterMargin, Density, KCenter, RankedBatch
+from query_strategies.gradients import Badge
 from query_strategies.herding import MaxHerding, ProbCover, UncertaintyHerding
+from query_strategies.multilabel import CVIRS, BinaryMinimum, LabelEntropyMax, LabelEntropyMean, MaxLossReduction
+from query_strategies.numbers import GreedyX, GreedyXY, GreedyY, ModelChange, Spread
 from query_strategies.rare import MostLikelyPositive, RareFloor, Seals
+from query_strategies.refit import ExpectedErrorReduction
 from query_strategies.uncertainty import Entropy, LeastConfidence, Margin, Ratio
 from query_strategies.wrappers import CostAware, Mixture, Power, SubSample
 
 __all__ = [
+    "CVIRS",
     "STRATEGIES",
+    "Badge",
+    "BinaryMinimum",
+    "ClusterMargin",
     "ConsensusEntropy",
     "CostAware",
+    "Density",
     "Entropy",
+    "ExpectedErrorReduction",
+    "GreedyX",
+    "GreedyXY",
+    "GreedyY",
+    "KCenter",
     "KLMax",
     "KLMean",
     "KMeans",
+    "LabelEntropyMax",
+    "LabelEntropyMean",
     "LeastConfidence",
     "Margin",
     "MaxHerding",
+    "MaxLossReduction",
     "MissingNeedError",
     "Mixture",
+    "ModelChange",
     "MostLikelyPositive",
     "PoolStrategy",
     "PoolTooSmallError",
@@ -56,11 +75,13 @@ __all__ = [
     "PredictionError",
     "ProbCover",
     "Random",
+    "RankedBatch",
     "RareFloor",
     "Ratio",
     "ScoreStrategy",
     "Seals",
     "Selection",
+    "Spread",
     "Strategy",
     "StrategyError",
     "SubSample",
@@ -91,6 +112,11 @@ STRATEGIES.update(
         MaxHerding,
         UncertaintyHerding,
         ProbCover,
+        KCenter,
+        ClusterMargin,
+        Badge,
+        RankedBatch,
+        Density,
         Power,
         CostAware,
         SubSample,
@@ -98,5 +124,16 @@ STRATEGIES.update(
         MostLikelyPositive,
         RareFloor,
         Seals,
+        Spread,
+        GreedyX,
+        GreedyY,
+        GreedyXY,
+        ModelChange,
+        BinaryMinimum,
+        LabelEntropyMean,
+        LabelEntropyMax,
+        MaxLossReduction,
+        CVIRS,
+        ExpectedErrorReduction,
     )
 )

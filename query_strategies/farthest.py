@@ -17,13 +17,13 @@ from numpy.random import Generator
 from scipy import sparse
 
 from query_strategies.base import TieKeys, top_n
-from query_strategies.geometry import Reals, Space, nearest_of, reach, sampled, squared_lengths
+from query_strategies.geometry import Reals, Space, nearest_of, reach, sampled, squared_distances, squared_lengths
 from query_strategies.pool import Matrix, PoolView, Rows
 
 CENTRE_SAMPLE = 20_000
 """Rows whose mean is the centre of a pool; of more, a random sample of this size is drawn."""
 
-FRONT_SHARE, FRONT_ROWS = 1 / 50, 2048
+FRONT_SHARE, FRONT_ROWS = 1 / 50, 1024
 """Rows that are kept up to date: this share of the pool, and no fewer than this many."""
 
 TIED = 1e-9
@@ -82,10 +82,11 @@ def _central(view: PoolView, space: Space, mean: Reals, keys: TieKeys) -> int:
     """The place, in the order of ids, of the row nearest to a mean."""
     centre = np.asarray(mean).reshape(1, -1)
     distance = reach(view, space, sparse.csr_matrix(centre) if space.shift is None else centre)
-    return _lowest(np.flatnonzero(distance <= distance.min() * (1 + TIED)), view.order, keys)
+    return lowest(np.flatnonzero(distance <= distance.min() * (1 + TIED)), view.order, keys)
 
 
-def _lowest(tied: Rows, rows: Rows, keys: TieKeys) -> int:
+def lowest(tied: Rows, rows: Rows, keys: TieKeys) -> int:
+    """Of some places that tie, the one whose row has the lowest key; `rows` are those of all places."""
     return int(tied[0] if tied.size == 1 else tied[keys(rows[tied]).argmin()])
 
 
@@ -127,9 +128,9 @@ class _Search:
             self._gather()
             gains = self._front_gains()
         tied = np.flatnonzero(gains >= gains.max() * (1 - TIED))
-        place = _lowest(tied, self.view.order[self.front], self.keys)
+        place = lowest(tied, self.view.order[self.front], self.keys)
         self._take(int(self.front[place]), float(gains[place]), float(self.near[place]))
-        self.near = np.minimum(self.near, nearest_of(self.points, self.points[[place]], self.lengths)[1])
+        self.near = np.minimum(self.near, squared_distances(self.points, self.points[[place]], self.lengths)[:, 0])
 
     def _take(self, place: int, gain: float, distance: float) -> None:
         self.taken[place] = True

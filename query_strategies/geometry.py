@@ -87,6 +87,11 @@ def row_steps(n: int, *widths: int, numbers: int = STEP_NUMBERS) -> Iterator[sli
     return (slice(start, min(start + step, n)) for start in range(0, n, step))
 
 
+def row_width(points: Matrix) -> int:
+    """What a row counts as in `row_steps`: its columns, or where most of them are empty, some of them."""
+    return SPARSE_WIDTH if is_sparse(points) else int(points.shape[1])
+
+
 def squared_lengths(points: Matrix) -> Reals:
     if is_sparse(points):
         return np.asarray(points.multiply(points).sum(axis=1)).ravel()
@@ -137,8 +142,7 @@ def _products(points: Matrix, others: Matrix) -> Reals:
 def reach(view: PoolView, space: Space, others: Matrix) -> Reals:
     """(n,) the squared distance of every row of a pool, in the order of ids, to the nearest of others."""
     distance = np.empty(view.n)
-    width = SPARSE_WIDTH if space.shift is None else others.shape[1]
-    for part in row_steps(view.n, width, numbers=CACHE_NUMBERS):
+    for part in row_steps(view.n, row_width(others), numbers=CACHE_NUMBERS):
         points = space.points(view.X(view.order[part]))
         distance[part] = nearest_of(points, others)[1]
     return distance
