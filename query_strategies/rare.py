@@ -199,7 +199,7 @@ class _Nearest:
     def _sift(self) -> None:
         parts = [(self.owner, self.place, self.distance), *self.waiting]
         owner, place, distance = (np.concatenate(column) for column in zip(*parts, strict=True))
-        in_order = np.lexsort((place, distance, owner))
+        in_order = np.lexsort((distance, owner))  # stable: of equally near rows the earlier one
         counts = np.bincount(owner, minlength=self.cut.size)
         first = np.cumsum(counts) - counts
         rank = np.arange(owner.size) - np.repeat(first, counts)

@@ -162,6 +162,8 @@ def test_a_share_of_a_small_batch_is_kept_on_average_and_a_class_without_labels_
     found = [for_rare(asked(RareFloor(share=0.25), view, 2, seed)) for seed in range(200)]
     assert np.mean([len(each) for each in found]) == pytest.approx(0.5, abs=0.12)
     assert {each[0][1] for each in found if each} == {"other"}
+    even = rare_view([0, 0, 1, 1, 2, 2], np.full((6, 3), 1 / 3), classes=CLASSES)
+    assert {for_rare(asked(RareFloor(share=1.0), even, 1, seed))[0][1] for seed in range(20)} == set(CLASSES)
 
 
 def test_rows_for_a_class_that_the_model_never_saw_are_drawn_at_random() -> None:
@@ -289,7 +291,7 @@ def test_where_nothing_is_known_the_candidates_are_random(monkeypatch: pytest.Mo
     monkeypatch.setattr("query_strategies.rare.START", 12)
     selection = asked(Seals(), bare_view(features()), 5)
     assert selection.why[0]["candidates"] == 12
-    assert len(asked(Seals(), bare_view(features()), 30)) == 30
+    assert asked(Seals(), bare_view(features()), 30).why[0]["candidates"] == 30
 
 
 def test_a_number_of_neighbours_below_one_is_refused() -> None:
