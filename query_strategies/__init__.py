@@ -35,6 +35,7 @@ from query_strategies.gradients import Badge
 from query_strategies.herding import MaxHerding, ProbCover, UncertaintyHerding
 from query_strategies.multilabel import CVIRS, BinaryMinimum, LabelEntropyMax, LabelEntropyMean, MaxLossReduction
 from query_strategies.numbers import GreedyX, GreedyXY, GreedyY, ModelChange, Spread
+from query_strategies.phased import Auto, Phased
 from query_strategies.rare import MostLikelyPositive, RareFloor, Seals
 from query_strategies.refit import ExpectedErrorReduction
 from query_strategies.uncertainty import Entropy, LeastConfidence, Margin, Ratio
@@ -43,6 +44,7 @@ from query_strategies.wrappers import CostAware, Mixture, Power, SubSample
 __all__ = [
     "CVIRS",
     "STRATEGIES",
+    "Auto",
     "Badge",
     "BinaryMinimum",
     "ClusterMargin",
@@ -68,6 +70,7 @@ __all__ = [
     "Mixture",
     "ModelChange",
     "MostLikelyPositive",
+    "Phased",
     "PoolStrategy",
     "PoolTooSmallError",
     "PoolView",
@@ -135,5 +138,7 @@ STRATEGIES.update(
         MaxLossReduction,
         CVIRS,
         ExpectedErrorReduction,
+        Phased,
+        Auto,
     )
 )

@@ -11,6 +11,7 @@ people, or files; errors are `ValueError`s.
 
 from __future__ import annotations
 
+import ast
 import difflib
 import inspect
 from abc import ABC, abstractmethod
@@ -129,6 +130,8 @@ class PoolStrategy(ABC):
     """How many members a committee must have at least."""
 
     def __init__(self, *, seed: int = 0) -> None:
+        if not isinstance(seed, int | np.integer) or seed < 0:
+            raise StrategyError(f"the seed of {self.name} is {seed!r}: give a whole number of at least 0.")
         self.seed = seed
 
     def __repr__(self) -> str:
@@ -171,15 +174,44 @@ class PoolStrategy(ABC):
 def make(name: str, **options: Any) -> PoolStrategy:
     """The strategy of this name, made with these options.
 
-    Raises `StrategyError` for an unknown name or option; it lists the known ones, and the closest.
+    Options may stand behind the name, and a strategy among them: `"mixture(margin, share=0.2)"`. Raises `StrategyError`
+    for an unknown name or option, with the known ones and the closest, and for what cannot be read.
+
+    >>> make("margin", seed=3), make("power(kl_mean, beta=2)").inner
+    (Margin(seed=3), 'kl_mean')
     """
-    if name not in STRATEGIES:
-        raise StrategyError(_unknown("strategy", name, STRATEGIES))
-    known = inspect.signature(STRATEGIES[name]).parameters
-    for option in options:
+    written, arguments, given = _read(name)
+    if written not in STRATEGIES:
+        raise StrategyError(_unknown("strategy", written, STRATEGIES))
+    known = list(inspect.signature(STRATEGIES[written]).parameters)
+    if arguments and "inner" not in known:
+        raise StrategyError(f'in "{name}": {written} wraps no other strategy; write its options as name=value.')
+    named = {**dict.fromkeys(known[: len(arguments)], *arguments), **given, **options}
+    for option in named:
         if option not in known:
-            raise StrategyError(_unknown(f"option of {name}", option, known))
-    return STRATEGIES[name](**options)
+            raise StrategyError(_unknown(f"option of {written}", option, known))
+    try:
+        return STRATEGIES[written](**named)
+    except TypeError as error:
+        raise StrategyError(f"{written} cannot be made with {named}: {error}.") from error
+
+
+def _read(text: str) -> tuple[str, list[Any], dict[str, Any]]:
+    """A name with its arguments and options; an argument that is a strategy stays a text."""
+    if "(" not in text:
+        return text, [], {}
+    try:
+        call = ast.parse(text.strip(), mode="eval").body
+        if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name) or len(call.args) > 1:
+            raise ValueError("one strategy in parentheses, and options as name=value")
+        options = {str(each.arg): _value(each.value) for each in call.keywords}
+        return call.func.id, [_value(each) for each in call.args], options
+    except (SyntaxError, ValueError) as error:
+        raise StrategyError(f'cannot read the strategy "{text}": write it as "mixture(margin, share=0.2)".') from error
+
+
+def _value(node: ast.expr) -> Any:
+    return ast.unparse(node) if isinstance(node, ast.Name | ast.Call) else ast.literal_eval(node)
 
 
 def _unknown(kind: str, name: str, known: Any) -> str:

@@ -1,0 +1,133 @@
+"""Which strategy when: coverage as long as the model knows little, then the items that it cannot decide.
+
+With few labels, the rows that a model is unsure of are many and alike, and a choice among them has to cover the pool as
+well; with many labels they are few, and asking there is best (Hacohen, Dekel and Weinshall 2022, "Active learning on
+a budget: opposite strategies suit high and low budgets"). Nothing here scores a row itself: it picks the strategy that
+does, from what the view shows, and writes into every `why` which one it was and for what reason.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.random import Generator
+from numpy.typing import NDArray
+
+from query_strategies.base import PoolStrategy, Selection, make
+from query_strategies.pool import PoolView
+
+PER_CLASS = 32
+"""Labels for each class from which on coverage gains nothing over asking where the model is unsure."""
+
+FEWEST_CLASSES = 3
+"""With two classes a margin is as good as coverage from the first labels on."""
+
+EVEN = 0.85
+"""Classes are even where the predictions for the pool spread over at least this share of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """A strategy by name, and the reason for it in words."""
+
+    strategy: str
+    reason: str
+
+    def choose(self, view: PoolView, n: int, rng: Generator) -> Selection:
+        selection = make(self.strategy).query(view, n, rng)
+        own = {"strategy": self.strategy, "because": self.reason}
+        return Selection(selection.rows, selection.utilities, tuple({**own, **why} for why in selection.why))
+
+
+class Phased(PoolStrategy):
+    """One strategy until there are `per_class` labels for each class, then another; k-means before the first label.
+
+    `early` should cover the pool (`uncertainty_herding`, `kmeans`, `typiclust`), `late` should ask where the model is
+    unsure (`margin`, `cluster_margin`, `badge`). Every `why` says which of them chose, and why it was its turn.
+    """
+
+    name = "phased"
+    needs = frozenset({"proba", "X", "labels"})
+
+    def __init__(
+        self, *, early: str = "uncertainty_herding", late: str = "margin", per_class: int = 8, seed: int = 0
+    ) -> None:
+        super().__init__(seed=seed)
+        self.early = early
+        self.late = late
+        self.per_class = per_class
+
+    def choose(self, view: PoolView, n: int, rng: Generator) -> Selection:
+        """n rows, chosen by the strategy whose turn it is."""
+        labels, wanted = np.asarray(view.labelled_y).shape[0], self.per_class * _n_classes(view)
+        if labels == 0:
+            plan = _Plan("kmeans", "nothing is labelled yet")
+        elif labels < wanted:
+            plan = _Plan(self.early, f"{labels} labels, fewer than {wanted} ({self.per_class} for each class)")
+        else:
+            plan = _Plan(self.late, f"{labels} labels, at least {wanted} ({self.per_class} for each class)")
+        return plan.choose(view, n, rng)
+
+
+class Auto(PoolStrategy):
+    """The default: what measured best for this kind of label, these labels and these predictions.
+
+    A choice: k-means as long as nothing is labelled; a random choice while only one class is known, since a model of
+    one class has nothing to say; `uncertainty_herding` while there are three classes or more, fewer than 32 labels for
+    each, and the predictions for the pool spread evenly over the classes; `margin` from then on. With two classes, or
+    with rare ones, coverage gains nothing over margin, or loses. Several labels at once: `binary_minimum`; a number:
+    `greedy_xy`; both after k-means. Every `why` says which strategy chose, and why it was its turn.
+    """
+
+    name = "auto"
+    needs = frozenset({"proba", "X", "labels"})
+    tasks = frozenset({"choice", "multi_label", "number"})
+
+    def choose(self, view: PoolView, n: int, rng: Generator) -> Selection:
+        """n rows, chosen by the strategy that fits."""
+        return _plan(view).choose(view, n, rng)
+
+
+def _plan(view: PoolView) -> _Plan:
+    known = np.asarray(view.labelled_y)
+    labels = len(known)
+    if labels == 0:
+        return _Plan("kmeans", "nothing is labelled yet")
+    if view.task != "choice":
+        return _LATER[view.task]
+    if len(np.unique(known)) < 2:
+        return _Plan("random", "only one class is known")
+    n_classes = _n_classes(view)
+    wanted = PER_CLASS * n_classes
+    if labels >= wanted:
+        return _Plan("margin", f"{labels} labels, at least {wanted} ({PER_CLASS} for each class)")
+    if n_classes < FEWEST_CLASSES:
+        return _Plan("margin", f"{n_classes} classes")
+    balance = _balance(view)
+    if balance < EVEN:
+        return _Plan("margin", f"the predictions spread over {balance:.2f} of the classes, less than {EVEN}")
+    return _Plan(
+        "uncertainty_herding",
+        f"{labels} labels, fewer than {wanted} ({PER_CLASS} for each class), and the classes are even",
+    )
+
+
+_LATER = {
+    "multi_label": _Plan("binary_minimum", "several labels at once"),
+    "number": _Plan("greedy_xy", "a number"),
+}
+
+
+def _n_classes(view: PoolView) -> int:
+    return max(2, len(view.classes) or len(np.unique(np.asarray(view.labelled_y))))
+
+
+def _balance(view: PoolView) -> float:
+    """How evenly the predictions for the pool spread over the classes: exp(entropy of their mean) / C, 0 to 1."""
+    total: NDArray[np.float64] | float = 0.0
+    for _, block in view.blocks():
+        total = total + block.mean(axis=0).sum(axis=0, dtype=np.float64)
+    shares = np.asarray(total) / view.n
+    spread = -np.sum(shares * np.log(np.maximum(shares, np.finfo(np.float64).tiny)))
+    return float(np.exp(spread) / len(shares))
