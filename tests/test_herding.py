@@ -95,7 +95,7 @@ def test_herding_does_not_depend_on_the_unit_of_the_features() -> None:
         np.testing.assert_allclose(other.utilities, plain.utilities, rtol=1e-5)
 
 
-@ALL
+@pytest.mark.parametrize("strategy", [MaxHerding(), UncertaintyHerding()], ids=lambda s: s.name)
 def test_copies_are_taken_last(strategy: PoolStrategy) -> None:
     selection = asked(strategy, bare_view(np.repeat(rng(2).normal(size=(8, 6)), 10, axis=0)), 12)
     assert set((selection.rows[:8] // 10).tolist()) == set(range(8))
