@@ -159,11 +159,13 @@ def _report_command(arguments: argparse.Namespace) -> None:
     found = curves.seeds()
     seeds = range(1 + max((seed for seed in found if seed < CHOOSING_SEED), default=0))
     choosing = range(CHOOSING_SEED, 1 + max((seed for seed in found if seed >= CHOOSING_SEED), default=CHOOSING_SEED))
-    page = Page(curves, arguments.default, seeds, choosing).text()
+    page = Page(curves, arguments.default, seeds, choosing)
     if arguments.write is None:
-        print(page)
-    else:
-        arguments.write.write_text(page, encoding="utf-8")
+        print(page.text())
+        return
+    arguments.write.write_text(page.text(), encoding="utf-8")
+    if picture := page.picture():
+        arguments.write.with_suffix(".svg").write_text(picture, encoding="utf-8")
 
 
 def _sets(arguments: argparse.Namespace) -> dict[str, DataSet]:
@@ -195,9 +197,9 @@ def main() -> None:
     full.add_argument("--strategies", nargs="*", help="only these of ours")
     full.add_argument("--again", nargs="+", default=[], help="strategies whose curves are made again")
     full.add_argument("--peers", nargs="*", choices=list(PEERS), default=list(PEERS))
-    full.add_argument("--choosing-seeds", type=int, default=10, help="seeds on which a peer's best strategy is found")
+    full.add_argument("--choosing-seeds", type=int, default=5, help="seeds on which a peer's best strategy is found")
     full.add_argument("--environments", type=Path, default=label_sets.cache().parent / "peers-efficiency")
-    report.add_argument("--write", type=Path, help="the file to write (else it is printed)")
+    report.add_argument("--write", type=Path, help="the file to write, with a picture beside it")
     report.add_argument("--default", default=DEFAULT, help="the strategy that is held against the others")
     for command, work in ((one, _curve_command), (full, _run_command), (report, _report_command)):
         command.set_defaults(command=work)

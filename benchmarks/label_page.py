@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from label_peers import REQUIREMENTS
+from label_plot import svg
 from label_report import LEVEL, OURS, Compared, Curves, Difference, best_of_peers, holm, labels_to
 from label_sets import LU, POOL
 
@@ -33,8 +34,8 @@ same. A peer's best strategy for a set is chosen on seeds {first} to {last}, and
 
 Python {python}, {libraries}; {peers}.{mixed}"""
 
-RANDOM_TEXT = """Areas in percent. "Labels for random's end": the labels after which the default's mean curve is where
-random's is with all labels; `inf` if it never is."""
+RANDOM_TEXT = """Areas in percent. "Labels for random's end": the labels after which the default's mean curve is first
+where random's is with all labels; `inf` if it never is."""
 
 PEERS_TEXT = """Every peer with the strategy that did best for it on other seeds, set by set; several were tried each
 time, which favours the peers."""
@@ -48,6 +49,9 @@ BY_SET_TEXT = "Strategies by area. The last column is wall time on a machine tha
 
 STARTS = ("random", "kmeans+random", "random+margin", "margin")
 """What the default is shown beside: how much of it is the cold start, how much the choice."""
+
+PICTURED = "scikit-activeml"
+"""The peer whose best strategy is in the picture."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +68,22 @@ class Page:
         parts = [self.head(), self.figures(), self.against_random(), self.against_peers(), self.losses()]
         parts += [self.lu(), self.by_set(), self.failures()]
         return "\n\n".join(part for part in parts if part) + "\n"
+
+    def picture(self) -> str:
+        """Mean curves on the digits, as SVG; "" where they were not run."""
+        best = best_of_peers(self.curves, self.choosing)
+        panels = {}
+        for name in (name for name in self.sets if name.startswith("digits")):
+            wanted = [(OURS, strategy) for strategy in dict.fromkeys((*STARTS, self.default))]
+            wanted += [
+                (peer, best[name, peer]) for peer in self.curves.peers() if peer == PICTURED and (name, peer) in best
+            ]
+            there = [(by, strategy) for by, strategy in wanted if self.areas(name, strategy, by)]
+            panels[name] = {
+                strategy if by == OURS else f"{by} (its best)": self.curves.mean_curve(name, by, strategy, self.seeds)
+                for by, strategy in there
+            }
+        return svg(panels) if panels else ""
 
     @property
     def sets(self) -> list[str]:
@@ -148,7 +168,9 @@ class Page:
             )
         names = [f"`{name}`" for name in (*STARTS, self.default)]
         head = ("set", "measure, labels", *names, "default − random", "p (Holm)", "labels for random's end")
-        return f"## Against random\n\n{RANDOM_TEXT}\n\n{_table(head, rows)}"
+        picture = "\n\n![Mean accuracy on the digits against the number of labels](label-efficiency.svg)"
+        shown = picture if any(name.startswith("digits") for name in self.sets) else ""
+        return f"## Against random\n\n{RANDOM_TEXT}\n\n{_table(head, rows)}{shown}"
 
     def against_peers(self) -> str:
         """The default beside each peer's best strategy."""

@@ -283,9 +283,9 @@ DATA_SETS = {
         DataSet("trec6", "text_trec6.parquet", _texts),
         DataSet("ko_nsmc", "text_ko_nsmc20k.parquet", _texts),
         DataSet("adult", "tab_adult.parquet", _columns),
-        DataSet("letter", "tab_letter.parquet", _columns, "svm"),
+        DataSet("letter", "tab_letter.parquet", _columns, "svm", batch=20),
         DataSet("sick", "tab_sick.parquet", _columns, measure="macro_f1"),
-        DataSet("mnist10k", "image_mnist10k.npz", _pictures, "svm"),
+        DataSet("mnist10k", "image_mnist10k.npz", _pictures, "svm", batch=20),
         DataSet(
             "screening_ace",
             "screening_ace.parquet",

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -297,3 +298,12 @@ def test_encoded_rows_are_kept_and_found_again(
     (tmp_path / "file").write_bytes(b"2")
     bench.sets.load(data_set, tmp_path)
     assert len(calls) == 2
+
+
+def test_the_picture_has_a_line_per_strategy_and_is_well_formed(bench: SimpleNamespace) -> None:
+    plot = importlib.import_module("label_plot")
+    lines = {"random": ([20, 40], [0.61, 0.7]), "a < b": ([20, 40], [0.8, 1.0])}
+    root = ElementTree.fromstring(plot.svg({"one": lines, "two": lines}))
+    drawn = root.findall("{http://www.w3.org/2000/svg}polyline")
+    assert len(drawn) == 4
+    assert drawn[1].attrib["points"].split()[-1].endswith(f",{plot.TOP}.0")
