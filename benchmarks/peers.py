@@ -393,8 +393,8 @@ def versions() -> dict[str, str]:
 def said(error: BaseException) -> str:
     """An error in one line."""
     text = " ".join(str(error).split()).partition(" Known: ")[0] or "no message"
-    kind = "" if isinstance(error, MemoryError) and "allocate" in text else f"{type(error).__name__}: "
-    return f"{kind}{text[:200]}"
+    kind = "out of memory" if isinstance(error, MemoryError) else type(error).__name__
+    return f"{kind}: {text[:200]}"
 
 
 def main() -> None:

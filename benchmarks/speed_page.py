@@ -164,13 +164,20 @@ def line(measured: Measured, judged: bool) -> str:
 
 
 def summary(run: Run) -> str:
-    """How many figures were reached, and which were not."""
+    """How many figures were reached, which were not, and where ours was the slower one."""
     if run.quick:
         return "This was a quick run on small pools: it shows that every row works, and judges nothing.\n"
-    judged = [(each.row, *verdict) for _, rows in run.tables for each in rows for verdict in verdicts(each)]
-    missed = [f"* {name(row)}, {pool(row)}, {figure.text}: {word}" for row, figure, word in judged if word != "yes"]
-    listed = "\n".join(["", "Not reached:", "", *missed, ""]) if missed else ""
-    return f"{len(judged) - len(missed)} of {len(judged)} figures were reached.\n{listed}"
+    measured = [each for _, rows in run.tables for each in rows]
+    judged = [(each.row, *verdict) for each in measured for verdict in verdicts(each)]
+    missed = [f"{name(row)}, {pool(row)}, {figure.text}: {word}" for row, figure, word in judged if word != "yes"]
+    lost = [f"{name(each.row)}, {pool(each.row)}, beside {each.row.other}: {ratio_text(each)}" for each in measured]
+    lost = [said for said in lost if "slower" in said]
+    text = f"{len(judged) - len(missed)} of {len(judged)} figures were reached.\n"
+    return text + bullets("Not reached:", missed) + bullets("Ours was the slower one:", lost)
+
+
+def bullets(heading: str, lines: list[str]) -> str:
+    return "\n".join(["", heading, "", *(f"* {line}" for line in lines), ""]) if lines else ""
 
 
 def libraries(run: Run) -> str:

@@ -151,6 +151,19 @@ def test_utilities_of_the_same_rows_are_compared_where_both_give_them(bench: Sim
     assert bench.speed_page.same_rows(measured) == "2 of 3"
 
 
+def test_the_summary_counts_what_was_reached_and_names_what_was_not_and_what_was_slower(bench: SimpleNamespace) -> None:
+    rows, page, result = bench.speed_rows, bench.speed_page, bench.turns.Result
+    group = rows.Group("Scores", "", (row := rows.Row(bench.peers.Job("margin", 1000), "modAL", (rows.faster(4),)),))
+    fast, slow = result(seconds=[0.001]), result(seconds=[0.008])
+    table = ((group, (rows.Measured(row, fast, slow), rows.Measured(row, slow, fast))),)
+    text = page.section(page.Run("a machine", {"modAL": "could not be installed"}, table, 5, 120, 12, quick=False))
+    assert "1 of 2 figures were reached." in text
+    assert "Not reached:\n\n* `margin`, 1,000 × 10, ≥ 4 × faster: no\n" in text
+    assert "Ours was the slower one:\n\n* `margin`, 1,000 × 10, beside modAL: 8.0 × slower (8.0–8.0)\n" in text
+    assert "| modAL | could not be installed |" in text
+    assert text.count("| `margin` | 1,000 × 10 |") == 2
+
+
 def test_the_section_takes_the_place_of_the_old_one_and_leaves_the_rest(bench: SimpleNamespace) -> None:
     page = bench.speed_page
     old, new = (f"{page.BEGIN}\n{text}\n{page.END}\n" for text in ("old", "new"))
@@ -189,7 +202,7 @@ def test_what_runs_into_a_limit_is_ended_and_the_next_job_works(
     job = bench.peers.Job
     take = bench.turns.Side(workers, "numpy", job("k_center", 100_000_000, "X", d=64))
     take.attempt(take.first)
-    assert "Unable to allocate" in take.result.failed
+    assert "out of memory" in take.result.failed
     monkeypatch.setattr(workers, "limit_s", 0.2)
     take = bench.turns.Side(workers, "numpy", job("k_center", 2000, "X", d=64, k=10**9))
     take.attempt(take.first)
