@@ -16,9 +16,10 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from query_strategies.base import PoolStrategy, ScoreStrategy, Selection, tie_keys
-from query_strategies.farthest import farthest_first
+from query_strategies.diversity import KCenter
 from query_strategies.geometry import (
     CACHE_NUMBERS,
+    SPARSE_WIDTH,
     Reals,
     Space,
     as_numbers,
@@ -28,7 +29,7 @@ from query_strategies.geometry import (
     squared_distances,
     squared_lengths,
 )
-from query_strategies.pool import Floats, Matrix, PoolView, Rows, StrategyError
+from query_strategies.pool import Floats, Matrix, PoolView, Rows, StrategyError, is_sparse
 from query_strategies.uncertainty import added
 
 CHUNK = 1_024
@@ -75,14 +76,15 @@ class Spread(ScoreStrategy):
 
 
 class ModelChange(ScoreStrategy):
-    """Utility: mean |f(x) - fₖ(x)| over the members fₖ, times the length of x; f is the members' mean.
+    """Utility: mean |f(x) - fₖ(x)| over the members fₖ, times the length of x.
 
     Expected model change: Cai, Zhang and Zhou (2013), "Maximizing expected model change for active learning in
     regression", §3: the length of the step that stochastic gradient descent on the squared error would take for the
     row if the answer was what a member predicts. This is so for models that are linear in x; for others it is a rule of
-    thumb. x is the row of X as it is, not what a pipeline makes of it: scale it first. With `intercept` it is the row
-    with a 1 added, since a linear model with an intercept is one with a feature that is always 1; without, a row of
-    zeros has utility 0. Where all members agree, or nothing was fitted, all rows tie.
+    thumb. f is the members' mean; in the paper, a model fitted on all labels. x is the row of X as it is, not what a
+    pipeline makes of it: scale it first. With `intercept` it is the row with a 1 added, since a linear model with an
+    intercept is one with a feature that is always 1; without, a row of zeros has utility 0. Rows are rated one by one.
+    Where all members agree, or nothing was fitted, all rows tie. One pass, O(members + d) for a row.
     """
 
     name = "model_change"
@@ -108,29 +110,20 @@ class ModelChange(ScoreStrategy):
 
     def _lengths(self, view: PoolView, rows: Rows) -> Reals:
         squares = np.empty(rows.size)
-        for part in row_steps(rows.size, view.X(rows[:1]).shape[1]):
+        for part in row_steps(rows.size, _width(view)):
             squares[part] = squared_lengths(as_numbers(view.X(rows[part])))
         return np.sqrt(squares + self.intercept)
 
 
-class GreedyX(PoolStrategy):
-    """Utility: the distance in X to the nearest row that is labelled, pending or picked before.
+class GreedyX(KCenter):
+    """The choice of `k_center`, by the name that it has for numbers: it looks at X alone.
 
-    GSx: Wu, Lin and Huang (2019), "Active learning for regression using greedy sampling", §2, which is farthest-first,
-    the rule of `k_center`: see there for cost and memory. Where nothing is labelled or pending, the row nearest to the
-    mean of the pool is first, with the utility of the second. Distances are taken in the features as they are: scale
-    them first. It looks at no prediction, and prefers outliers. Copies of covered rows come last, with utility 0.
+    GSx: Wu, Lin and Huang (2019), "Active learning for regression using greedy sampling", §2. Utility, options, ties
+    and cost are those of `KCenter`.
     """
 
     name = "greedy_x"
-    needs = frozenset({"X"})
     tasks = frozenset({"number"})
-
-    def choose(self, view: PoolView, n: int, rng: Generator) -> Selection:
-        """n rows, the farthest first. Raises `StrategyError` where features are no finite numbers."""
-        cover = farthest_first(view, n, rng, tie_keys(view, rng))
-        utilities = np.minimum.accumulate(np.minimum(cover.distances, cover.radius))
-        return Selection(cover.rows, utilities, tuple({"distance": float(distance)} for distance in utilities))
 
 
 class _Greedy(PoolStrategy):
@@ -239,7 +232,8 @@ class _Batch:
             self.space = Space.around(sample)
             mean = np.asarray(self.space.points(sample).mean(axis=0)).reshape(1, -1)
             self.centre = _Places(mean, self.centre.values)
-        self.known = [_Places(self._points(X), values) for X, values in _known(view)]
+        points = self.space.points if self.space else lambda X: None
+        self.known = [_Places(points(X), values) for X, values in _known(view)]
         self.picks: list[int] = []
         self.utilities: list[float] = []
         self.why: list[Mapping[str, Any]] = []
@@ -248,7 +242,7 @@ class _Batch:
         """Picks the position nearest to the centre of the pool, unless something is known."""
         if not self.known:
             distance = self._reached(reach, [self.centre])
-            self._pick(np.flatnonzero(distance == distance.min()), drawn="nearest to the centre: nothing is labelled")
+            self._pick(np.flatnonzero(distance == distance.min()), start="nearest to the mean of the pool")
 
     def go_on(self, reach: Reach, **why: str) -> None:
         """Picks the farthest position, which is known then, and so on, down to distance 0.
@@ -295,22 +289,25 @@ class _Batch:
         self.why.append({**why, "predicted": float(self.values[pick])})
         return pick
 
-    def _points(self, X: Matrix) -> Matrix:
-        return None if self.space is None else self.space.points(X)
-
     def _at(self, where: slice | list[int]) -> _Places:
-        rows = self.view.order[where]
-        return _Places(None if self.space is None else self._points(self.view.X(rows)), self.values[where])
+        points = None if self.space is None else self.space.points(self.view.X(self.view.order[where]))
+        return _Places(points, self.values[where])
 
     def _reached(self, reach: Reach, others: list[_Places]) -> NDArray[np.float32]:
         """(n,) how far every position is from the nearest of all others."""
         distance = np.full(self.view.n, np.inf, dtype=np.float32)
-        width = 1 if self.space is None else self.centre.points.shape[1]
+        width = 1 if self.space is None else _width(self.view)
         for part in row_steps(self.view.n, width, numbers=CACHE_NUMBERS):
             places = self._at(part)
             for known in others:
                 distance[part] = np.minimum(distance[part], reach(places, known))
         return distance
+
+
+def _width(view: PoolView) -> int:
+    """How many numbers a row of X counts as."""
+    row = view.X(view.order[:1])
+    return SPARSE_WIDTH if is_sparse(row) else int(row[0].size)
 
 
 def _predicted(view: PoolView) -> Reals:

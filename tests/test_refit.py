@@ -75,13 +75,25 @@ def test_every_candidate_costs_one_fit_for_every_class_that_it_can_have() -> Non
 
 
 def test_samples_are_drawn_anew_for_every_seed_and_do_not_depend_on_the_order() -> None:
-    X, shuffled = features(), rng(8).permutation(N)
-    strategy = ExpectedErrorReduction(candidates=10, reference=15)
-    answers = [tuple(asked(strategy, view_of(X), 5, seed).rows.tolist()) for seed in (0, 0, 1, 2)]
+    X, shuffled, rated = features(), rng(8).permutation(N), set[frozenset[int]]()
+    strategy, answers, losses = ExpectedErrorReduction(candidates=10, reference=15), [], set()
+    for seed in (0, 0, 1, 2):
+        fits = list[tuple[int, int]]()
+        selection = asked(strategy, view_of(X, fit_predict=counted(X, fits)), 20, seed)
+        answers.append(tuple(selection.rows.tolist()))
+        rated.add(frozenset(row for row, _ in fits))
+        losses.add(selection.why[0]["loss_now"])
     assert answers[0] == answers[1]
-    assert len(set(answers)) == 3
-    other_order = asked(strategy, view_of(X[shuffled], ids_of()[shuffled]), 5, seed=1)
+    assert len(rated) == len(losses) == 3
+    other_order = asked(strategy, view_of(X[shuffled], ids_of()[shuffled]), 20, seed=1)
     assert tuple(shuffled[other_order.rows].tolist()) == answers[2]
+
+
+def test_what_was_not_rated_is_drawn_and_not_the_first_rows() -> None:
+    X = features()
+    view = PoolView.from_predictions(np.arange(N), predict(X), X=X, fit_predict=refit(X, features(5, seed=1)))
+    drawn = asked(ExpectedErrorReduction(candidates=1), view, 8).rows[1:].tolist()
+    assert drawn != sorted(drawn)
 
 
 def test_with_one_class_nothing_is_fitted_and_the_choice_is_random() -> None:
