@@ -131,9 +131,8 @@ def test_with_a_label_in_every_cluster_those_with_fewest_come_first(monkeypatch:
 
 def test_tiny_clusters_are_left_out_while_there_are_others() -> None:
     X, corner = blobs([30, 4, 20, 25])
-    known = np.array([[0.0, 1.0]])
-    view = bare_view(X, predict=None, labelled_X=known)
-    assert 1 not in corner[asked(TypiClust(), view, 2).rows]
+    view = bare_view(X, predict=None, labelled_X=np.array([[0.0, 51.0]]))
+    assert corner[asked(TypiClust(), view, 3).rows].tolist() == [0, 3, 2]
     few = bare_view(np.vstack([X[:3], X[30:33], X[34:37]]), predict=None)
     assert sorted(asked(TypiClust(), few, 3).rows // 3) == [0, 1, 2]
 
