@@ -37,8 +37,12 @@ DATA = ROOT.parent / "shared" / "data"
 DEFAULT = "auto"
 """The strategy of ours that is held against the others."""
 
-LEFT_OUT = {"cost_aware", "sub_sample"}
-"""Strategies that are the one inside them where all items cost the same and the pool is small."""
+LEFT_OUT = {
+    "cost_aware": "all items cost the same here",
+    "sub_sample": "pools are smaller than its sample",
+    "expected_error_reduction": "hundreds of fits for each batch, minutes for each curve",
+}
+"""Strategies of ours that are not compared, and why."""
 
 CHOOSING_SEED = 100
 """From this seed on, a peer's best strategy for a set is chosen; it is compared on the seeds from 0."""
@@ -159,7 +163,7 @@ def _report_command(arguments: argparse.Namespace) -> None:
     found = curves.seeds()
     seeds = range(1 + max((seed for seed in found if seed < CHOOSING_SEED), default=0))
     choosing = range(CHOOSING_SEED, 1 + max((seed for seed in found if seed >= CHOOSING_SEED), default=CHOOSING_SEED))
-    page = Page(curves, arguments.default, seeds, choosing)
+    page = Page(curves, arguments.default, seeds, choosing, LEFT_OUT)
     if arguments.write is None:
         print(page.text())
         return

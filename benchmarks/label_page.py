@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import Any
 
@@ -32,6 +32,7 @@ first batch themselves. Committees have 5 bootstrap members, and the model that 
 same. A peer's best strategy for a set is chosen on seeds {first} to {last}, and compared with `{default}` on seeds 0 to
 {n_last}.
 
+modAL's expected error reduction is not among them: modAL 0.4.2.1 cannot load it with current numpy.
 Python {python}, {libraries}; {peers}.{mixed}"""
 
 RANDOM_TEXT = """Areas in percent. "Labels for random's end": the labels after which the default's mean curve is first
@@ -56,12 +57,17 @@ PICTURED = "scikit-activeml"
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """The report of a run: `default` is the strategy of ours that is held against the others."""
+    """The report of a run: `default` is the strategy of ours that is held against the others.
+
+    `seeds` are those of the comparison, `choosing` those on which a peer's best is found; `left_out` are strategies of
+    ours that were not run, and why.
+    """
 
     curves: Curves
     default: str
     seeds: range
     choosing: range
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
     def text(self) -> str:
         """The whole page, as Markdown."""
@@ -221,7 +227,8 @@ class Page:
         corrected = {
             name: self.over_random(name) for name in {s for d in self.sets for s in self.curves.strategies(d, OURS)}
         }
-        parts = ["## All strategies, set by set", BY_SET_TEXT]
+        absent = "; ".join(f"`{name}` ({why})" for name, why in self.left_out.items())
+        parts = ["## All strategies, set by set", BY_SET_TEXT + (f" Not run: {absent}." if absent else "")]
         for name in self.sets:
             parts.append(f"### {name}\n\n{self._ours(name, corrected)}")
             peers = self._peers(name)
