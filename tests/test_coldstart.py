@@ -130,10 +130,10 @@ def test_with_a_label_in_every_cluster_those_with_fewest_come_first(monkeypatch:
 
 
 def test_tiny_clusters_are_left_out_while_there_are_others() -> None:
-    X, corner = blobs([30, 4, 20, 25])
+    X, corner = blobs([20, 4, 30, 25])
     view = bare_view(X, predict=None, labelled_X=np.array([[0.0, 51.0]]))
-    assert corner[asked(TypiClust(), view, 3).rows].tolist() == [0, 3, 2]
-    few = bare_view(np.vstack([X[:3], X[30:33], X[34:37]]), predict=None)
+    assert corner[asked(TypiClust(), view, 3).rows].tolist() == [3, 0, 2]
+    few = bare_view(np.vstack([X[:3], X[20:23], X[24:27]]), predict=None)
     assert sorted(asked(TypiClust(), few, 3).rows // 3) == [0, 1, 2]
 
 
