@@ -213,6 +213,12 @@ def test_with_one_number_or_none_that_one_or_zero_is_predicted(use: str, labels:
     np.testing.assert_array_equal(numbers(use).member_predictions(np.ones((3, 5))), np.zeros((1, 3)))
 
 
+def test_one_number_is_enough_for_an_estimator_that_needs_more() -> None:
+    made = numbers(KNeighborsRegressor(n_neighbors=5))
+    made.fit(np.zeros((1, 5)), np.array([7.5]))
+    assert made.member_predictions(np.ones((1, 5))).tolist() == [[7.5]]
+
+
 @NAMED
 def test_two_numbers_are_enough_and_equal_ones_are_no_reason_to_fail(use: str) -> None:
     X, y = slope(2)

@@ -166,6 +166,7 @@ def test_the_votes_keep_the_label_that_each_person_gave() -> None:
         (0, [4, 4.1], None, None),
         (0, [4, 4, 9], "4", 2 / 3),
         (0, [4, 4, 9, 9], None, None),
+        (0, [3, 4, 4, 5], None, None),
         (0, [1, 2, 3], None, None),
         (1, [1, 2, 3], "2", 1),
         (0.5, [4, 5], "4.5", 1),
