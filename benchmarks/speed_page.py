@@ -66,7 +66,7 @@ def machine() -> str:
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
     named = f"{cpu[1]}, " if cpu else ""
     load = os.getloadavg()[0]
-    return f"{named}{os.cpu_count()} cores, {memory:.0f} GB, {platform.system()} {platform.release()}; load {load:.1f}"
+    return f"{named}{os.cpu_count()} cores, {memory:.0f} GB, {platform.system()}; load {load:.1f}"
 
 
 def digits(value: float) -> str:
