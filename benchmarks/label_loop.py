@@ -202,7 +202,8 @@ class Job:
         return [self._record(by, name, split) for by, name in self.contenders]
 
     def _record(self, by: str, name: str, split: Split) -> dict[str, Any]:
-        started, found = time.perf_counter(), {}
+        started = time.perf_counter()
+        found: dict[str, Any] = {}
         try:
             choose = of_ours(name) if by == OURS else of_peer(by, name, self.peers)
             found["steps"] = curve(self.data_set, split, self.seed, choose)

@@ -199,7 +199,7 @@ def _small_text(name: str, embeddings: bool = False, several: bool = False, **op
         from scipy.sparse import csr_matrix
 
         np.random.seed(ask.seed)
-        known = None if ask.predictions is None else ask.predictions[0]
+        known: Any = None if ask.predictions is None else ask.predictions[0]
         classifier = SimpleNamespace(predict_proba=lambda data: known[data.rows])
         extra = (
             {"embeddings": ask.X[np.concatenate([ask.unlabelled, ask.labelled])], "pbar": None} if embeddings else {}
@@ -357,7 +357,8 @@ class PeerError(Exception):
 
 def serve(peer: str, incoming: Any, outgoing: Any) -> None:
     """Answers until the input ends."""
-    X, kept = np.empty((0, 0)), {}
+    X: Any = None
+    kept: dict[str, Any] = {}
     for message in _messages(incoming):
         if "X" in message:
             X, kept = message["X"], {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from html import escape
+from typing import Any
 
 import numpy as np
 
@@ -11,7 +12,7 @@ WIDTH, HEIGHT, LEFT, TOP, GAP = 380, 260, 46, 30, 56
 COLOURS = ("#777777", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00")
 """Told apart by people who see colours differently (Okabe and Ito 2008), grey first."""
 
-Lines = Mapping[str, tuple[Sequence[float], Sequence[float]]]
+Lines = Mapping[str, tuple[Sequence[float], Any]]
 """A name → the labels, and the values in [0, 1] after so many of them."""
 
 
@@ -32,7 +33,7 @@ def svg(panels: Mapping[str, Lines]) -> str:
 
 def _panel(title: str, lines: Lines, colour: Mapping[str, str], left: float) -> str:
     most = max(labels[-1] for labels, _ in lines.values())
-    bottom = np.floor(10 * min(min(values) for _, values in lines.values())) / 10
+    bottom = float(np.floor(10 * min(min(values) for _, values in lines.values())) / 10)
 
     def x(labels: float) -> float:
         return round(left + WIDTH * labels / most, 1)

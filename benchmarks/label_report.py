@@ -78,7 +78,7 @@ def area(steps: Mapping[str, list[float]], measure: str) -> float:
     return float(np.trapezoid(steps[measure], labels) / (labels[-1] - labels[0]))
 
 
-def labels_to(labels: Sequence[float], values: Sequence[float], target: float) -> float:
+def labels_to(labels: Sequence[float], values: Sequence[float] | Reals, target: float) -> float:
     """The labels at which a curve first reaches the target, by a straight line between points; inf if it never does.
 
     >>> labels_to([10, 20, 30], [0.5, 0.8, 0.9], 0.85)

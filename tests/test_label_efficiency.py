@@ -86,10 +86,13 @@ def test_the_same_seed_gives_the_same_curve_and_another_seed_another(bench: Simp
     assert curve(bench, small, "random", 0) != curve(bench, small, "random", 1)
 
 
-def test_a_chooser_that_repeats_a_row_is_refused(bench: SimpleNamespace, small: Any) -> None:
+@pytest.mark.parametrize(("chosen", "wanted"), [(lambda n: np.zeros(n, dtype=int), 10), (np.arange, 7)])
+def test_a_chooser_that_repeats_a_row_is_refused(
+    bench: SimpleNamespace, small: Any, chosen: Callable[[int], Any], wanted: int
+) -> None:
     split = bench.sets.split(small, bench.sets.load(small, Path()), 0)
-    with pytest.raises(ValueError, match="10 different unlabelled rows were wanted"):
-        bench.loop.curve(small, split, 0, lambda state, number, n: np.zeros(n, dtype=int))
+    with pytest.raises(ValueError, match=f"{wanted} different unlabelled rows were wanted"):
+        bench.loop.curve(small, split, 0, lambda state, number, n: chosen(n))
 
 
 def test_no_test_row_is_in_the_pool_and_both_sides_are_cut(bench: SimpleNamespace) -> None:
