@@ -226,7 +226,7 @@ def mean_similarity(view: PoolView, rng: Generator) -> Reals:
     space = Space.around(X)
     points = space.points(X)
     sums, others = np.empty(view.n), np.full(view.n, references.size)
-    for part in row_steps(view.n, references.size, row_width(points), numbers=2 * CACHE_NUMBERS):
+    for part in row_steps(view.n, references.size, row_width(points), numbers=4 * CACHE_NUMBERS):
         here = view.order[part]
         sums[here] = _similarity(squared_distances(space.points(view.X(here)), points)).sum(axis=1)
     sums[references] -= 1
@@ -238,5 +238,6 @@ def mean_similarity(view: PoolView, rng: Generator) -> Reals:
 
 def _similarity(distance: Reals) -> Reals:
     """1 / (1 + distance) of squared distances."""
-    similar: Reals = 1 / (1 + np.sqrt(distance))
-    return similar
+    similar: Reals = np.sqrt(distance)
+    similar += 1
+    return np.divide(1, similar, out=similar)
