@@ -278,26 +278,34 @@ def _check_names(settings: Settings, folder: Path) -> None:
         for name in settings.model.names if key == "model.use" else (values[key],):
             if ":" in name:
                 _import_for(key, name, folder)
-            elif name not in known:
+            elif name.partition("(")[0] not in known:
                 raise ConfigError(f"{key}: {unknown_name('name', name, known)[:-1]}, or your own as module:Class.")
-    _check_committee(settings)
+    for key in ("query.strategy", "query.cold_start"):
+        if ":" not in values[key]:
+            _check_strategy(key, values[key], settings)
 
 
-def _check_committee(settings: Settings) -> None:
-    """A strategy that compares members needs some: said now, not after the first labels."""
-    from query_strategies import STRATEGIES
+def _check_strategy(key: str, name: str, settings: Settings) -> None:
+    """What a strategy cannot do in this loop is said now, not after the first labels."""
+    from query_strategies import StrategyError, make
 
-    for key, name in (("query.strategy", settings.query.strategy), ("query.cold_start", settings.query.cold_start)):
-        needed = STRATEGIES[name].needs_members if name in STRATEGIES else 1
-        if settings.model.members < needed:
-            raise ConfigError(
-                f'{key}: "{name}" compares the members of a committee, at least {needed}, and there is '
-                f'{settings.model.members}; set model.committee to 5, for instance, or model.use to "logistic, svm".'
-            )
-    if "proba" in getattr(STRATEGIES.get(settings.query.cold_start), "needs", ()):
+    try:
+        strategy = make(name)
+    except StrategyError as error:
+        raise ConfigError(f"{key}: {error}") from error
+    if settings.task.kind not in strategy.tasks:
+        kinds = ", ".join(sorted(strategy.tasks))
+        raise ConfigError(f'{key}: "{name}" chooses for tasks of kind {kinds}, and this one is {settings.task.kind}.')
+    if settings.model.members < strategy.needs_members:
         raise ConfigError(
-            f'query.cold_start: "{settings.query.cold_start}" needs a model, and there is none at the beginning; '
-            'use "kmeans" or "random".'
+            f'{key}: "{name}" compares the members of a committee, at least {strategy.needs_members}, and there is '
+            f'{settings.model.members}; set model.committee to 5, for instance, or model.use to "logistic, svm".'
+        )
+    if "cost" in strategy.needs:
+        raise ConfigError(f'{key}: "{name}" needs expected seconds per item, and a loop has none; use margin.')
+    if key == "query.cold_start" and strategy.needs & {"proba", "votes", "refit"}:
+        raise ConfigError(
+            f'{key}: "{name}" needs a model, and there is none at the beginning; use "kmeans" or "random".'
         )
 
 

@@ -313,7 +313,7 @@ class Loop:
                 rank=rank,
                 utility=float(utility),
                 why=why,
-                probability=len(result.chosen) / result.record["n_candidates"] if strategy == "random" else None,
+                probability=why.get("probability"),
                 strategy=strategy,
             )
             for rank, (item, utility, why) in enumerate(zip(result.chosen, result.utilities, result.why, strict=True))

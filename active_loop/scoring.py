@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import platform
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -150,15 +150,28 @@ def _guard(job: RoundJob) -> None:
 
 def _fit(job: RoundJob, X: Any) -> Learner | None:
     """The round's model; none at the cold start."""
-    from .learner import make_learner
-
     if job.number == COLD_START:
         return None
-    names = job.model.names
-    use = names[0] if len(names) == 1 else list(names)
-    learner = make_learner(use, classes=job.classes, seed=job.seed, committee=job.model.members)
+    learner = _learner(job)
     learner.fit(X[job.labelled], job.codes)
     return learner
+
+
+def _refitted(
+    job: RoundJob, X: Any, rows: Rows, codes: NDArray[np.int64]
+) -> Callable[[Any], NDArray[np.floating[Any]]]:
+    """What the model would predict, had these rows these labels as well."""
+    learner = _learner(job)
+    learner.fit(X[np.concatenate([job.labelled, rows])], np.concatenate([job.codes, codes]))
+    return learner.member_predictions
+
+
+def _learner(job: RoundJob) -> Learner:
+    from .learner import make_learner
+
+    names = job.model.names
+    use = names[0] if len(names) == 1 else list(names)
+    return make_learner(use, classes=job.classes, seed=job.seed, committee=job.model.members)
 
 
 def _choose(
@@ -179,6 +192,7 @@ def _choose(
         labelled_y=job.codes,
         pending_X=X[job.pending],
         classes=job.classes,
+        fit_predict=lambda rows, codes: _refitted(job, X, job.candidates[rows], codes),
     )
     selection = _strategy(job.strategy).query(view, n, np.random.default_rng([job.seed, job.number + 1]))
     chosen = job.candidates[selection.rows]

@@ -88,7 +88,7 @@ class Loop:
         columns: Sequence[str] = (),
         target: Target = Target(),
         budget: int = 400,
-        strategy: str = "margin",
+        strategy: str = "auto",
         model: str = "svm",
         seed: int = 0,
         folder: Path | str | None = None,

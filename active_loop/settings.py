@@ -86,7 +86,9 @@ class BudgetSettings:
 class QuerySettings:
     """What is asked next, and when."""
 
-    strategy: str = _key("margin", "How items are chosen: a name or module:Class.")
+    strategy: str = _key(
+        "auto", 'How items are chosen: a name, with options as in "mixture(margin, share=0.1)", or module:Class.'
+    )
     cold_start: str = _key("kmeans", "How the first items are chosen.")
     n0: int = _key(
         0, "Answers before the first round; 0 means 2 per class, at least 10, at most a fifth of the budget."

@@ -39,6 +39,8 @@ def learner_view(learner: Any, X: Matrix, needs: frozenset[str], tasks: frozense
     known = getattr(_training(learner), "X_training", None) if seen else None
     rows, classes = _table(space(X)), _classes(learner)
     more: dict[str, Any] = {"classes": classes, "task": task}
+    if known is None and "labels" in needs:
+        more["labelled_X"], more["labelled_y"] = rows[:0], np.empty(0, dtype=np.int64)
     if known is not None:
         more["labelled_X"] = _table(space(known))
         more["labelled_y"] = _labels(_training(learner).y_training, classes, task)

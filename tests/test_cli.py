@@ -336,7 +336,7 @@ def test_export_names_who_said_what_and_how_it_was_chosen(finished: Path, tmp_pa
     columns = "item row label outcome split people agreement chosen_by round utility probability"
     assert list(frame.columns) == columns.split()
     assert told == {"labels": len(frame), "file": str(tmp_path / "labels.csv"), "test_answers_held_back": False}
-    assert set(frame.chosen_by) == {"kmeans", "margin", "random"}
+    assert set(frame.chosen_by) == {"kmeans", "auto", "random"}
     assert set(frame.people) == {"oracle"}
     assert frame.probability[frame.chosen_by == "random"].between(0, 1).all()
     call("export", finished, "--format", "parquet", "--out", tmp_path / "labels.parquet")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -490,3 +491,25 @@ def test_settings_that_were_stored_before_a_key_existed_have_its_default() -> No
     assert from_json(json.dumps(stored)) == HAM_OR_SPAM
     open_end = dataclasses.replace(HAM_OR_SPAM, task=TaskSettings(kind="number", bounds=(0.0, math.inf)))
     assert from_json(to_json(open_end)) == open_end
+
+
+@pytest.mark.parametrize(
+    ("query", "message"),
+    [
+        (QuerySettings(strategy="mixture(margin, share=2)"), "query.strategy: share is 2: give a share of the batch"),
+        (QuerySettings(strategy="mixture(margin"), 'query.strategy: cannot read the strategy "mixture(margin"'),
+        (QuerySettings(strategy="greedy_y"), '"greedy_y" chooses for tasks of kind number, and this one is choice'),
+        (QuerySettings(strategy="cost_aware"), '"cost_aware" needs expected seconds per item, and a loop has none'),
+        (QuerySettings(cold_start="auto"), 'query.cold_start: "auto" needs a model'),
+        (QuerySettings(strategy="power(kl_mean)"), '"power(kl_mean)" compares the members of a committee'),
+    ],
+)
+def test_a_strategy_that_this_loop_cannot_use_is_refused(tmp_path: Path, query: QuerySettings, message: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        write_settings(dataclasses.replace(HAM_OR_SPAM, query=query), tmp_path / "loop.toml")
+
+
+def test_a_strategy_can_have_options_and_another_one_inside(tmp_path: Path) -> None:
+    told = dataclasses.replace(HAM_OR_SPAM, query=QuerySettings(strategy="mixture(power(margin, beta=2), share=0.2)"))
+    write_settings(told, tmp_path / "loop.toml")
+    assert read_settings(tmp_path / "loop.toml") == told

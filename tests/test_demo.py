@@ -136,7 +136,7 @@ def check_export(folder: Path, summary: dict[str, Any]) -> None:
         truth = [row["digit"] for row in csv.DictReader(file)]
     assert len(rows) == summary["answers"]
     assert all(row["label"] == truth[int(row["row"])] for row in rows)
-    assert {row["chosen_by"] for row in rows} == {"kmeans", "margin", "random"}
+    assert {row["chosen_by"] for row in rows} == {"kmeans", "auto", "random"}
 
 
 def test_a_folder_that_holds_other_things_is_refused_and_left_alone(folder: Path) -> None:
