@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from query_strategies.base import ScoreStrategy, StrategyError, top_classes
+from query_strategies.base import ScoreStrategy, top_classes
 from query_strategies.pool import Floats, PoolView
 from query_strategies.uncertainty import StripScore, added, consensus, entropy, logs, weighed_logs
 
@@ -112,16 +112,7 @@ class _Divergence(StripScore):
 
     needs_members = 2
 
-    def __init__(self, *, smoothing: float = 0.0, seed: int = 0) -> None:
-        super().__init__(seed=seed)
-        if not 0 <= smoothing < 1:
-            raise StrategyError(f"{self.name}: smoothing is {smoothing}; give a share of at least 0 and below 1.")
-        self.smoothing = smoothing
-
     def kernel(self, strips: Floats) -> Floats:
-        if self.smoothing:
-            strips *= 1 - self.smoothing
-            strips += self.smoothing / strips.shape[1]
         utilities = self.divergence(strips)
         # Where all members agree only rounding is left, which would decide a tie.
         utilities[utilities < ROUNDING * np.finfo(strips.dtype).eps] = 0
@@ -157,7 +148,9 @@ class KLMean(_Divergence):
     """Utility: the mean Kullback-Leibler divergence of the members from their mean, which is H(p̄) - mean H(p_m).
 
     McCallum and Nigam (1998), "Employing EM and pool-based active learning for text classification". The same number
-    is the mutual information of BALD (Houlsby et al. 2011) with the members as draws of the model.
+    is the mutual information of BALD (Houlsby et al. 2011) with the members as draws of the model, so BALD is not
+    there by another name. Members that are too sure of themselves, such as linear models on few bootstrapped rows,
+    decide it; votes are the safer choice with them.
     """
 
     name = "kl_mean"

@@ -13,7 +13,7 @@ import numpy as np
 
 from query_strategies.base import ScoreStrategy, top_classes
 from query_strategies.pool import Floats, PoolView, Rows
-from query_strategies.strips import by_strips as by_strips
+from query_strategies.strips import by_strips
 
 
 def consensus(strips: Floats) -> Floats:

@@ -24,7 +24,6 @@ from query_strategies import (
     PredictionError,
     Ratio,
     ScoreStrategy,
-    StrategyError,
     VariationRatio,
     VoteEntropy,
     make,
@@ -259,22 +258,7 @@ def test_votes_are_read_from_probabilities_of_more_classes_than_a_byte_can_tell(
     np.testing.assert_array_equal(np.concatenate([codes for _, codes in view.vote_blocks()], axis=1), wanted)
 
 
-# Members that are too sure.
-
-
-def test_smoothing_mixes_every_member_with_the_uniform_distribution() -> None:
-    mixed = 0.7 * PROBA + 0.3 / 6
-    for name in ("kl_mean", "kl_max"):
-        smoothed, plain = make(name, smoothing=0.3), make(name)
-        assert isinstance(smoothed, ScoreStrategy)
-        assert isinstance(plain, ScoreStrategy)
-        np.testing.assert_allclose(smoothed.utilities(PROBA), plain.utilities(mixed), atol=1e-12)
-
-
-@pytest.mark.parametrize("smoothing", [-0.1, 1.0, math.nan])
-def test_a_smoothing_that_is_no_share_is_refused(smoothing: float) -> None:
-    with pytest.raises(StrategyError, match=r"kl_max: smoothing is .*; give a share of at least 0 and below 1"):
-        KLMax(smoothing=smoothing)
+# Members that agree.
 
 
 @pytest.mark.parametrize("kind", [np.float32, np.float64])
