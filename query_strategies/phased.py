@@ -73,11 +73,11 @@ class Phased(PoolStrategy):
 class Auto(PoolStrategy):
     """The default: what measured best for this kind of label, these labels and these predictions.
 
-    A choice: k-means as long as nothing is labelled; a random choice while only one class is known, since a model of
-    one class has nothing to say; `uncertainty_herding` while there are three classes or more, fewer than 32 labels for
-    each, and the predictions for the pool spread evenly over the classes; `margin` from then on. With two classes, or
-    with rare ones, coverage gains nothing over margin, or loses. Several labels at once: `binary_minimum`; a number:
-    `greedy_xy`; both after k-means. Every `why` says which strategy chose, and why it was its turn.
+    A choice: k-means as long as nothing is labelled; `uncertainty_herding` while there are three classes or more, fewer
+    than 32 labels for each, and the predictions for the pool spread evenly over the classes; `margin` from then on.
+    With two classes, or with rare ones, coverage gains nothing over margin, or loses. While only one class is known
+    all predictions are equal, and margin is a random choice. Several labels at once: `label_entropy_mean`; a number:
+    `k_center` and a random choice by turns; both after k-means. Every `why` says which strategy chose, and why it was its turn.
     """
 
     name = "auto"
@@ -90,14 +90,11 @@ class Auto(PoolStrategy):
 
 
 def _plan(view: PoolView) -> _Plan:
-    known = np.asarray(view.labelled_y)
-    labels = len(known)
+    labels = len(np.asarray(view.labelled_y))
     if labels == 0:
         return _Plan("kmeans", "nothing is labelled yet")
     if view.task != "choice":
         return _LATER[view.task]
-    if len(np.unique(known)) < 2:
-        return _Plan("random", "only one class is known")
     n_classes = _n_classes(view)
     wanted = PER_CLASS * n_classes
     if labels >= wanted:
@@ -114,8 +111,8 @@ def _plan(view: PoolView) -> _Plan:
 
 
 _LATER = {
-    "multi_label": _Plan("binary_minimum", "several labels at once"),
-    "number": _Plan("greedy_xy", "a number"),
+    "multi_label": _Plan("label_entropy_mean", "several labels at once"),
+    "number": _Plan("mixture(k_center, share=0.5)", "a number"),
 }
 
 

@@ -24,7 +24,6 @@ def skewed(X: Any) -> Any:
     ("more", "strategy", "reason"),
     [
         (known(0), "kmeans", "nothing is labelled yet"),
-        (known(6, 1), "random", "only one class is known"),
         (known(6), "uncertainty_herding", f"6 labels, fewer than {3 * PER_CLASS}"),
         (known(3 * PER_CLASS), "margin", f"{3 * PER_CLASS} labels, at least {3 * PER_CLASS}"),
         (known(6) | {"predict": skewed}, "margin", f"spread over 0.49 of the classes, less than {EVEN}"),
@@ -46,7 +45,9 @@ def test_auto_picks_by_labels_classes_and_balance(more: dict[str, Any], strategy
     np.testing.assert_array_equal(selection.utilities, alone.utilities)
 
 
-@pytest.mark.parametrize(("task", "strategy"), [("multi_label", "binary_minimum"), ("number", "greedy_xy")])
+@pytest.mark.parametrize(
+    ("task", "strategy"), [("multi_label", "label_entropy_mean"), ("number", "mixture(k_center, share=0.5)")]
+)
 def test_auto_knows_other_kinds_of_labels(task: str, strategy: str) -> None:
     for n, expected in ((0, "kmeans"), (5, strategy)):
         labelled = {"labelled_X": features(n, seed=1), "labelled_y": labels_of(task, n)}
