@@ -77,7 +77,8 @@ class Auto(PoolStrategy):
     than 32 labels for each, and the predictions for the pool spread evenly over the classes; `margin` from then on.
     With two classes, or with rare ones, coverage gains nothing over margin, or loses. While only one class is known
     all predictions are equal, and margin is a random choice. Several labels at once: `label_entropy_mean`; a number:
-    `k_center` and a random choice by turns; both after k-means. Every `why` says which strategy chose, and why it was its turn.
+    `k_center` and a random choice by turns; both after k-means. Every `why` says which strategy chose, and why it was
+    its turn.
     """
 
     name = "auto"
