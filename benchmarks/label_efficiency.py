@@ -44,6 +44,9 @@ LEFT_OUT = {
 }
 """Strategies of ours that are not compared, and why."""
 
+WITHOUT_COMMITTEES = {"svm"}
+"""Models of which no committees are made: they would take most of the time."""
+
 CHOOSING_SEED = 100
 """From this seed on, a peer's best strategy for a set is chosen; it is compared on the seeds from 0."""
 
@@ -66,7 +69,10 @@ def contenders(data_set: DataSet, wanted: Sequence[str] | None = None) -> list[s
         return [
             name for name in ("random", "random+margin", "margin", DEFAULT) if name.rpartition("+")[2] in STRATEGIES
         ]
-    fitting = [name for name in STRATEGIES if name not in LEFT_OUT and data_set.task in make(name).tasks]
+    made = {name: make(name) for name in STRATEGIES if name not in LEFT_OUT}
+    fitting = [name for name, strategy in made.items() if data_set.task in strategy.tasks]
+    if data_set.model in WITHOUT_COMMITTEES:
+        fitting = [name for name in fitting if made[name].needs_members == 1]
     starts = ["kmeans+random", *(["random+margin"] if data_set.task == "choice" else [])]
     return [*fitting, *starts]
 
@@ -107,7 +113,10 @@ def peer_strategies(peer: str, data_set: DataSet) -> list[str]:
     """The strategies of a peer that choose for this set; none under the protocol of Lu et al., which has its own."""
     if data_set.name == label_sets.LU.name:
         return []
-    return [name for name, strategy in PEERS[peer].items() if strategy.task == data_set.task]
+    fitting = {name: strategy for name, strategy in PEERS[peer].items() if strategy.task == data_set.task}
+    if data_set.model in WITHOUT_COMMITTEES:
+        return [name for name, strategy in fitting.items() if strategy.predictions != "members"]
+    return list(fitting)
 
 
 def _run_command(arguments: argparse.Namespace) -> None:

@@ -28,8 +28,8 @@ from active_loop.extractors import Columns, Tfidf
 from active_loop.files import survey
 from active_loop.inspection import inspect
 
-POOL = 2_000
-"""Rows of a pool, and of a test split, at most."""
+TESTED = 2_000
+"""Rows that a model is scored on, at most."""
 
 KEPT = 6_000
 """Rows for learning that are encoded at most; each seed cuts its pool from them."""
@@ -50,9 +50,10 @@ Content = tuple[Any, Any, "NDArray[np.bool_] | None"]
 class DataSet:
     """A set and everything that is pinned for it.
 
-    `model` is a name of `label_efficiency.MODELS`; `measure` the one that is compared. Labels go from `start` (0: two
-    per class, at least 10 and at most 40) in steps of `batch` to `budget` (0: the whole pool). `targets` are values of
-    the measure for which labels are counted. `known` rows of the second class are labelled before anything is chosen.
+    `model` is a name of `label_models.MODELS`; `measure` the one that is compared. Labels go from `start` (0: two per
+    class, at least 10 and at most 40) in steps of `batch` to `budget` (0: the whole pool). `targets` are values of the
+    measure for which labels are counted. `known` rows of the second class are labelled before anything is chosen. At
+    most `pool` rows can be chosen from.
     """
 
     name: str
@@ -68,12 +69,13 @@ class DataSet:
     test_share: float = 0.3
     scaled: bool = False
     known: int = 0
+    pool: int = 1_000
 
     @property
     def protocol(self) -> str:
         """Changes with everything but the data that can change a curve."""
         pinned = {key: value for key, value in asdict(self).items() if key not in ("load", "file", "targets")}
-        return hashlib.blake2b(repr((pinned, POOL, KEPT, DIMENSIONS)).encode(), digest_size=4).hexdigest()
+        return hashlib.blake2b(repr((pinned, TESTED, KEPT, DIMENSIONS)).encode(), digest_size=4).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +110,7 @@ class Split:
 
 
 def split(data_set: DataSet, table: Table, seed: int) -> Split:
-    """The split of this seed: the set's own test rows, or a stratified share; both sides cut to `POOL` rows."""
+    """The split of this seed: the set's own test rows, or a stratified share; both sides cut."""
     stratify = table.y if data_set.task == "choice" else None
     if table.is_test is None:
         pool, test = train_test_split(
@@ -117,7 +119,7 @@ def split(data_set: DataSet, table: Table, seed: int) -> Split:
     else:
         rng = np.random.default_rng([seed, 2])
         pool, test = (rng.permutation(np.flatnonzero(side)) for side in (~table.is_test, table.is_test))
-    pool, test = pool[:POOL], test[:POOL]
+    pool, test = pool[: data_set.pool], test[:TESTED]
     X, X_test = table.X[pool], table.X[test]
     if data_set.scaled:
         scaler = StandardScaler().fit(X)
@@ -169,9 +171,9 @@ def _wine(_: Path) -> Content:
 
 
 def _kept(is_test: NDArray[np.bool_]) -> Rows:
-    """At most `KEPT` rows for learning and `POOL` for testing, in the file's order."""
+    """At most `KEPT` rows for learning and `TESTED` for testing, in the file's order."""
     rng = np.random.default_rng(1)
-    sides = ((np.flatnonzero(~is_test), KEPT), (np.flatnonzero(is_test), POOL))
+    sides = ((np.flatnonzero(~is_test), KEPT), (np.flatnonzero(is_test), TESTED))
     return np.sort(np.concatenate([rng.permutation(rows)[:most] for rows, most in sides]))
 
 
@@ -275,17 +277,17 @@ def _own(label: str, number: bool, path: Path) -> Content:
 DATA_SETS = {
     data_set.name: data_set
     for data_set in (
-        DataSet("digits-lr", "", _digits, targets=(0.90, 0.93)),
-        DataSet("digits-svm", "", _digits, "svm", targets=(0.95, 0.98)),
+        DataSet("digits-lr", "", _digits, pool=2_000, targets=(0.90, 0.93)),
+        DataSet("digits-svm", "", _digits, "svm", pool=2_000, targets=(0.95, 0.98)),
         DataSet("breast_cancer", "", _breast_cancer, batch=5, budget=100, scaled=True),
         DataSet("wine", "", _wine, batch=3, budget=60, scaled=True),
         DataSet("sms_spam", "text_sms_spam.parquet", _texts, measure="macro_f1"),
         DataSet("trec6", "text_trec6.parquet", _texts),
         DataSet("ko_nsmc", "text_ko_nsmc20k.parquet", _texts),
         DataSet("adult", "tab_adult.parquet", _columns),
-        DataSet("letter", "tab_letter.parquet", _columns, "svm", batch=20),
+        DataSet("letter", "tab_letter.parquet", _columns, "svm", batch=20, pool=1_500),
         DataSet("sick", "tab_sick.parquet", _columns, measure="macro_f1"),
-        DataSet("mnist10k", "image_mnist10k.npz", _pictures, "svm", batch=20),
+        DataSet("mnist10k", "image_mnist10k.npz", _pictures, "svm", batch=20, pool=1_500),
         DataSet(
             "screening_ace",
             "screening_ace.parquet",
@@ -294,6 +296,7 @@ DATA_SETS = {
             measure="recall",
             test_share=1 / 3,
             known=1,
+            pool=2_000,
         ),
         DataSet("concrete", "reg_concrete.parquet", _number, "kernel_ridge", "number", "r2"),
         DataSet("emotions", "multi_emotions.parquet", _several, "one_vs_rest", "multi_label", "micro_f1"),

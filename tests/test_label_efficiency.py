@@ -98,8 +98,8 @@ def test_a_chooser_that_repeats_a_row_is_refused(
 def test_no_test_row_is_in_the_pool_and_both_sides_are_cut(bench: SimpleNamespace) -> None:
     numbers = np.arange(9000, dtype=float)[:, None]
     table = bench.sets.Table(numbers, np.arange(9000) % 2, np.arange(9000) % 3 == 0)
-    split = bench.sets.split(bench.sets.DataSet("n", "", blobs), table, 0)
-    assert len(split.X) == len(split.X_test) == bench.sets.POOL
+    split = bench.sets.split(bench.sets.DataSet("n", "", blobs, pool=700), table, 0)
+    assert (len(split.X), len(split.X_test)) == (700, bench.sets.TESTED)
     assert not set(split.X.ravel()) & set(split.X_test.ravel())
     assert np.all(split.X_test.ravel() % 3 == 0)
 
