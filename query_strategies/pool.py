@@ -18,6 +18,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 
+from query_strategies import fused
+from query_strategies.fused import NUMBERS, Fused
 from query_strategies.strips import SUM_TOLERANCE, Kernel, by_strips, votes
 
 Floats: TypeAlias = NDArray[np.floating[Any]]
@@ -215,14 +217,18 @@ class PoolView:
             self._check(block, rows)
             yield rows, block
 
-    def by_strips(self, kernel: Kernel) -> Iterator[tuple[Rows, NDArray[Any], Floats]]:
+    def by_strips(self, kernel: Kernel, fused: Fused | None = None) -> Iterator[tuple[Rows, NDArray[Any], Floats]]:
         """(rows, what the kernel makes of them (..., rows), their predictions (members, rows, C)), block by block.
 
         For the probabilities of a choice. The kernel gets strips (members, C, some rows), see `strips`. Errors as in
-        `blocks()`, in the same pass.
+        `blocks()`, in the same pass. In a large pool a fused form of the kernel takes its place where it fits.
         """
         for rows, block in self._unchecked():
-            yield rows, by_strips(kernel, block, partial(self._check_choice, block, rows)), block
+            large = fused is not None and self.n * block.shape[0] * block.shape[2] >= NUMBERS
+            found = fused(block) if fused is not None and large else None
+            if found is None:
+                found = by_strips(kernel, block, partial(self._check_choice, block, rows))
+            yield rows, found, block
 
     def predictions(self, rows: Rows) -> Floats:
         """The predictions of all members for some rows, as `blocks()` gives them."""
@@ -237,7 +243,7 @@ class PoolView:
         Where members give probabilities, the likeliest class has the vote, the first of equal ones.
         """
         if self._votes is None:
-            yield from ((rows, codes) for rows, codes, _ in self.by_strips(votes))
+            yield from ((rows, codes) for rows, codes, _ in self.by_strips(votes, fused.votes))
             return
         for rows in self._in_sequence():
             yield rows, self._votes[:, rows[0] : rows[-1] + 1]

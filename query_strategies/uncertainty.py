@@ -10,7 +10,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from query_strategies import fused
 from query_strategies.base import ScoreStrategy, top_classes
 from query_strategies.pool import Floats, PoolView, Rows
 from query_strategies.strips import by_strips
@@ -76,13 +78,17 @@ class StripScore(ScoreStrategy):
     def kernel(self, strips: Floats) -> Floats:
         """(rows,) the utilities of strips (members, C, rows), which it may write to."""
 
+    def fused(self, predictions: Floats) -> NDArray[Any] | None:
+        """The same in one compiled pass over the rows, where there is such a form; see `fused`."""
+        return None
+
     def utilities(self, predictions: Floats) -> Floats:
         """(rows,) the utilities of predictions (members, rows, C), whose values are not checked."""
         return by_strips(self.kernel, predictions)
 
     def scored(self, view: PoolView) -> Iterator[tuple[Rows, Floats, Floats]]:
         """(rows, utilities, predictions), block by block, checked in the same pass."""
-        for rows, utilities, predictions in view.by_strips(self.kernel):
+        for rows, utilities, predictions in view.by_strips(self.kernel, self.fused):
             self._check_members(len(predictions))
             yield rows, utilities, predictions
 
@@ -107,6 +113,9 @@ class LeastConfidence(_Uncertainty):
 
     name = "least_confidence"
 
+    def fused(self, predictions: Floats) -> NDArray[Any] | None:
+        return fused.least_confidence(predictions)
+
     @staticmethod
     def of(proba: Floats) -> Floats:
         utilities: Floats = np.maximum(1 - np.maximum.reduce(proba, axis=0), 0)
@@ -126,6 +135,9 @@ class Margin(_Uncertainty):
     """
 
     name = "margin"
+
+    def fused(self, predictions: Floats) -> NDArray[Any] | None:
+        return fused.margin(predictions)
 
     @staticmethod
     def of(proba: Floats) -> Floats:
