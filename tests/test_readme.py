@@ -132,7 +132,7 @@ def test_the_strategy_of_the_readme_chooses_in_a_loop(reviews: Path, tmp_path: P
     kept.mkdir()
     simulate(settings, reviews, known_answers(settings, reviews, "sentiment"), keep=kept)
     with closing(Store(kept / "loop.db", readonly=True)) as store:
-        assert "mine:Ratio" in {ask.strategy for ask in store.asks()}
+        assert "mine:Gini" in {ask.strategy for ask in store.asks()}
 
 
 def test_every_query_by_hand_runs_and_the_tables_are_the_ones_that_are_there(tmp_path: Path) -> None:
