@@ -67,3 +67,17 @@ def test_classes_without_names_are_counted_by_their_labels() -> None:
     view = PoolView.from_predictions(None, proba, X=features(), **known(12))
     assert asked(Phased(per_class=4), view, 1).why[0]["strategy"] == "margin"
     assert asked(Phased(per_class=5), view, 1).why[0]["strategy"] == "uncertainty_herding"
+
+
+def test_a_large_pool_is_not_predicted_twice_to_see_whether_its_classes_are_even() -> None:
+    X = rng().normal(size=(60_000, 3))
+    asked_about: list[int] = []
+
+    def predict(rows: Any) -> Any:
+        asked_about.append(len(rows))
+        return np.tile([0.9, 0.05, 0.05], (1, len(rows), 1))
+
+    labelled = {"labelled_X": X[:6], "labelled_y": np.arange(6) % 3}
+    view = PoolView(np.arange(60_000), X, predict=predict, classes=CLASSES, **labelled)
+    assert asked(Auto(), view, 5).why[0]["strategy"] == "margin"
+    assert asked_about == [10_000, 60_000]
