@@ -14,7 +14,7 @@ import numpy as np
 from numpy.random import Generator
 
 from query_strategies.base import PoolStrategy, Selection, make
-from query_strategies.pool import PoolView
+from query_strategies.pool import PoolView, StrategyError
 
 PER_CLASS = 32
 """Labels for each class from which on coverage gains nothing over asking where the model is unsure."""
@@ -59,6 +59,15 @@ class Phased(PoolStrategy):
         self.early = early
         self.late = late
         self.per_class = per_class
+        if not isinstance(per_class, int) or per_class < 1:
+            raise StrategyError(f"per_class is {per_class!r}: give a whole number of labels, 1 or more.")
+        # Made here too, so that what will not work says so before the first label.
+        phases = (make(early), make(late))
+        self.needs = self.needs.union(*(phase.needs for phase in phases))
+        self.needs_members = max(phase.needs_members for phase in phases)
+        self.tasks = self.tasks.intersection(*(phase.tasks for phase in phases))
+        if not self.tasks:
+            raise StrategyError(f"{self.name} follows the classes of a choice, and {early} or {late} chooses for none.")
 
     def choose(self, view: PoolView, n: int, rng: Generator) -> Selection:
         """n rows, chosen by the strategy whose turn it is."""

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from pools import CLASSES, N, asked, features, labels_of, rng, view_of
 
-from query_strategies import Auto, Phased, PoolView, make
+from query_strategies import Auto, Phased, PoolView, StrategyError, make
 from query_strategies.phased import EVEN, PER_CLASS
 
 
@@ -60,6 +60,26 @@ def test_phases_follow_the_number_of_labels_for_each_class() -> None:
     strategy = Phased(early="typiclust", late="entropy", per_class=4)
     for n, expected in ((0, "kmeans"), (11, "typiclust"), (12, "entropy")):
         assert {why["strategy"] for why in asked(strategy, view_of(features(), **known(n)), 4).why} == {expected}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"early": "nope"}, 'unknown strategy "nope"'),
+        ({"late": "spread"}, "uncertainty_herding or spread chooses for none"),
+        ({"per_class": "a"}, "per_class is 'a': give a whole number"),
+        ({"per_class": 0}, "per_class is 0"),
+    ],
+)
+def test_phases_that_cannot_work_are_refused_when_they_are_made(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(StrategyError, match=message):
+        Phased(**options)
+
+
+def test_phases_need_what_either_of_them_needs() -> None:
+    strategy = Phased(late="kl_mean")
+    assert strategy.needs_members == 2
+    assert Phased(late="expected_error_reduction").needs >= {"refit", "X", "labels", "proba"}
 
 
 def test_classes_without_names_are_counted_by_their_labels() -> None:
