@@ -48,7 +48,10 @@ WITHOUT_COMMITTEES = {"svm"}
 """Models of which no committees are made: they would take most of the time."""
 
 CHOOSING_SEED = 100
-"""From this seed on, a peer's best strategy for a set is chosen; it is compared on the seeds from 0."""
+"""From this seed on, a peer's best strategy for a set is chosen."""
+
+PUBLISHED_SEED = 1000
+"""From this seed on, everything is compared; nothing in this library was chosen while looking at these seeds."""
 
 
 def worked(jobs: Sequence[Job], processes: int) -> Iterator[tuple[Job, list[dict[str, Any]]]]:
@@ -97,7 +100,7 @@ Wanted = dict[int, list[tuple[str, str]]]
 
 def _first(arguments: argparse.Namespace, data_set: DataSet) -> Wanted:
     wanted: Wanted = {}
-    for seed in range(arguments.seeds):
+    for seed in _published(arguments):
         wanted[seed] = [(OURS, name) for name in contenders(data_set, arguments.strategies)]
     for seed in range(CHOOSING_SEED, CHOOSING_SEED + arguments.choosing_seeds):
         wanted[seed] = [(peer, name) for peer in arguments.peers for name in peer_strategies(peer, data_set)]
@@ -106,7 +109,11 @@ def _first(arguments: argparse.Namespace, data_set: DataSet) -> Wanted:
 
 def _second(arguments: argparse.Namespace, data_set: DataSet, best: Best) -> Wanted:
     names = [(peer, best[data_set.name, peer]) for peer in arguments.peers if (data_set.name, peer) in best]
-    return dict.fromkeys(range(arguments.seeds), names)
+    return dict.fromkeys(_published(arguments), names)
+
+
+def _published(arguments: argparse.Namespace) -> range:
+    return range(PUBLISHED_SEED, PUBLISHED_SEED + arguments.seeds)
 
 
 def peer_strategies(peer: str, data_set: DataSet) -> list[str]:
@@ -170,8 +177,9 @@ def _curve_command(arguments: argparse.Namespace) -> None:
 def _report_command(arguments: argparse.Namespace) -> None:
     curves = Curves(label_report.read(arguments.results), _sets(arguments))
     found = curves.seeds()
-    seeds = range(1 + max((seed for seed in found if seed < CHOOSING_SEED), default=0))
-    choosing = range(CHOOSING_SEED, 1 + max((seed for seed in found if seed >= CHOOSING_SEED), default=CHOOSING_SEED))
+    seeds = range(PUBLISHED_SEED, 1 + max(found, default=PUBLISHED_SEED))
+    chosen = (seed for seed in found if CHOOSING_SEED <= seed < PUBLISHED_SEED)
+    choosing = range(CHOOSING_SEED, 1 + max(chosen, default=CHOOSING_SEED))
     page = Page(curves, arguments.default, seeds, choosing, LEFT_OUT)
     if arguments.write is None:
         print(page.text())

@@ -21,7 +21,8 @@ This page is written by `python benchmarks/label_efficiency.py report --write do
 that `python benchmarks/label_efficiency.py run` makes.
 
 Everything but the choice of the next batch is common to all: the sets, the splits, the model that is pinned to each
-set, the batches and the {n} seeds, by which everything is paired. A pool has at most {pool} items. An area is the
+set, the batches and the {n} seeds from {start} on, by which everything is paired and
+which nothing in this library was chosen by. A pool has at most {pool} items. An area is the
 area under the curve of the set's measure over the number of labels, divided by their range, in percent; differences are
 in points, with 95 % intervals of Student's t over the seeds; p values are of paired t tests, corrected by Holm over
 the sets.
@@ -30,7 +31,7 @@ the sets.
 `kmeans+random` and all strategies of ours that need a model start from our cold start, k-means; the others choose their
 first batch themselves. Committees have 5 bootstrap members, and the model that is scored is the single one all the
 same; there are none of RBF machines, where they would take most of the time. A peer's best strategy for a set is chosen
-on seeds {first} to {last}, and compared with `{default}` on seeds 0 to {n_last}.
+on seeds {first} to {last}, and compared with `{default}` on those {n}.
 
 modAL's expected error reduction is not among them: modAL 0.4.2.1 cannot load it with current numpy.
 Python {python}, {libraries}; {peers}.{mixed}"""
@@ -133,7 +134,7 @@ class Page:
         pools = sorted({data_set.pool for data_set in self.curves.sets.values()})
         return HEAD.format(
             n=len(self.seeds), pool=" or ".join(map(str, pools)), python=platform.python_version(),
-            libraries=libraries, peers=peers, n_last=len(self.seeds) - 1, first=self.choosing.start,
+            libraries=libraries, peers=peers, start=self.seeds.start, first=self.choosing.start,
             last=self.choosing.stop - 1, default=self.default, mixed=mixed,
         )  # fmt: skip
 

@@ -220,6 +220,10 @@ def _unknown(kind: str, name: str, known: Any) -> str:
     return f'unknown {kind} "{name}".{hint} Known: {", ".join(known)}.'
 
 
+Floor = Callable[[], float]
+"""The utility below which a row will not be chosen any more; it rises from block to block."""
+
+
 class ScoreStrategy(PoolStrategy):
     """A strategy that gives every row a utility from its predictions alone, and takes the n highest.
 
@@ -240,8 +244,11 @@ class ScoreStrategy(PoolStrategy):
         """What was computed for one chosen row, from its predictions (members, ...)."""
         return {self.name: utility}
 
-    def scored(self, view: PoolView) -> Iterator[tuple[Rows, Floats, NDArray[Any]]]:
-        """(rows, utilities, predictions or votes), block by block."""
+    def scored(self, view: PoolView, floor: Floor | None = None) -> Iterator[tuple[Rows, Floats, NDArray[Any]]]:
+        """(rows, utilities, predictions or votes), block by block.
+
+        With `floor`, a row whose utility is below what that gives may have any lower one: it will not be chosen.
+        """
         for rows, predictions in view.vote_blocks() if "votes" in self.needs else view.blocks():
             self._check_members(len(predictions))
             yield rows, self.utilities(predictions), predictions
@@ -249,7 +256,7 @@ class ScoreStrategy(PoolStrategy):
     def choose(self, view: PoolView, n: int, rng: Generator) -> Selection:
         """The n rows of highest utility."""
         best = _Best(n, tie_keys(view, rng))
-        for rows, utilities, predictions in self.scored(view):
+        for rows, utilities, predictions in self.scored(view, best.floor):
             best.add(rows, utilities, predictions)
         why = tuple(
             self.explain(best.predictions[:, i], float(utility), view) for i, utility in enumerate(best.utilities)
@@ -319,11 +326,14 @@ class _Best:
         self.utilities: NDArray[np.float64] = np.empty(0)
         self.predictions: NDArray[Any] = np.empty((1, 0, 0))
 
+    def floor(self) -> float:
+        """The utility that a row has to have at least to be among the n best so far."""
+        return float(self.utilities[-1]) if self.rows.size == self.n else -np.inf
+
     def add(self, rows: Rows, utilities: Floats, predictions: NDArray[Any]) -> None:
         if np.isnan(utilities.max()):
             raise PredictionError(f"the utility of row {rows[np.isnan(utilities)][0]} is not a number.")
-        full = self.rows.size == self.n
-        hopeful = np.flatnonzero(utilities >= self.utilities[-1]) if full else np.arange(rows.size)
+        hopeful = np.flatnonzero(utilities >= self.floor())
         if hopeful.size > self.n:
             hopeful = hopeful[top_n(utilities[hopeful], self.n, rows[hopeful], self.keys)]
         if hopeful.size:

@@ -18,7 +18,16 @@ from numpy.typing import NDArray
 
 from query_strategies.base import ScoreStrategy, top_classes
 from query_strategies.pool import Floats, PoolView
-from query_strategies.uncertainty import StripScore, added, consensus, entropy, logs, weighed_logs
+from query_strategies.uncertainty import (
+    StripScore,
+    added,
+    collisions,
+    consensus,
+    entropy,
+    logs,
+    most_collisions,
+    weighed_logs,
+)
 
 ROUNDING = 64
 """A divergence of fewer units in the last place of 1 is none."""
@@ -98,10 +107,14 @@ class ConsensusEntropy(StripScore):
     """Utility: the entropy of the members' mean probabilities: high where they disagree, and where all are unsure."""
 
     name = "consensus_entropy"
+    of_mean = True
     needs_members = 2
 
     def kernel(self, strips: Floats) -> Floats:
         return entropy(consensus(strips))
+
+    def hopeful(self, strips: Floats, least: float) -> NDArray[np.bool_]:
+        return collisions(consensus(strips)) <= most_collisions(least, strips.shape[1])
 
     def explain(self, predictions: Floats, utility: float, view: PoolView) -> Mapping[str, Any]:
         return {"consensus_entropy": utility, "classes": top_classes(consensus(predictions), view.classes)}

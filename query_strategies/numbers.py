@@ -15,7 +15,7 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from query_strategies.base import PoolStrategy, ScoreStrategy, Selection, tie_keys
+from query_strategies.base import Floor, PoolStrategy, ScoreStrategy, Selection, tie_keys
 from query_strategies.diversity import KCenter
 from query_strategies.geometry import (
     CACHE_NUMBERS,
@@ -100,7 +100,7 @@ class ModelChange(ScoreStrategy):
         """(rows,) the mean |f(x) - fₖ(x)|, which is the utility of rows of length 1."""
         return mean_of(np.abs(predictions - mean_of(predictions)))
 
-    def scored(self, view: PoolView) -> Iterator[tuple[Rows, Floats, Floats]]:
+    def scored(self, view: PoolView, floor: Floor | None = None) -> Iterator[tuple[Rows, Floats, Floats]]:
         for rows, utilities, predictions in super().scored(view):
             yield rows, utilities * self._lengths(view, rows), predictions
 

@@ -20,7 +20,7 @@ from scipy import sparse
 
 from query_strategies import fused
 from query_strategies.fused import NUMBERS, Fused
-from query_strategies.strips import SUM_TOLERANCE, Kernel, by_strips, votes
+from query_strategies.strips import SUM_TOLERANCE, Kernel, by_strips, filled, votes
 
 Floats: TypeAlias = NDArray[np.floating[Any]]
 Ids: TypeAlias = NDArray[np.uint64]
@@ -217,17 +217,23 @@ class PoolView:
             self._check(block, rows)
             yield rows, block
 
-    def by_strips(self, kernel: Kernel, fused: Fused | None = None) -> Iterator[tuple[Rows, NDArray[Any], Floats]]:
+    def by_strips(
+        self, kernel: Kernel, whole: Fused | None = None, of_mean: bool = False
+    ) -> Iterator[tuple[Rows, NDArray[Any], Floats]]:
         """(rows, what the kernel makes of them (..., rows), their predictions (members, rows, C)), block by block.
 
-        For the probabilities of a choice. The kernel gets strips (members, C, some rows), see `strips`. Errors as in
-        `blocks()`, in the same pass. In a large pool a fused form of the kernel takes its place where it fits.
+        For the probabilities of a choice. The kernel gets strips (members, C, some rows), see `strips`; one that is
+        `of_mean`, of their mean alone, may get that (1, C, some rows). Errors as in `blocks()`, in the same pass. In a
+        large pool `whole`, a compiled form of the kernel, takes its place where it fits.
         """
         for rows, block in self._unchecked():
-            large = fused is not None and self.n * block.shape[0] * block.shape[2] >= NUMBERS
-            found = fused(block) if fused is not None and large else None
+            members, large = len(block), self.n * block.shape[0] * block.shape[2] >= NUMBERS and fused.is_there()
+            found = whole(block) if whole is not None and large else None
             if found is None:
-                found = by_strips(kernel, block, partial(self._check_choice, block, rows))
+                fill, depth = filled, members
+                if large:
+                    fill, depth = (fused.averaged, 1) if of_mean and members > 1 else (fused.filled, members)
+                found = by_strips(kernel, block, partial(self._check_choice, block, rows), fill, depth)
             yield rows, found, block
 
     def predictions(self, rows: Rows) -> Floats:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from query_strategies.base import PoolStrategy, ScoreStrategy, Selection, TieKeys, tie_keys, top_n
+from query_strategies.base import Floor, PoolStrategy, ScoreStrategy, Selection, TieKeys, tie_keys, top_n
 from query_strategies.geometry import Reals, Space, row_steps, sampled, squared_distances
 from query_strategies.pool import Floats, Matrix, PoolView, PredictionError, Rows, StrategyError
 from query_strategies.uncertainty import consensus
@@ -43,7 +43,7 @@ class MostLikelyPositive(ScoreStrategy):
         """(rows,) the probability of the last class; `scored` knows which one is the positive."""
         return _likelihood(predictions, -1)
 
-    def scored(self, view: PoolView) -> Iterator[tuple[Rows, Floats, Floats]]:
+    def scored(self, view: PoolView, floor: Floor | None = None) -> Iterator[tuple[Rows, Floats, Floats]]:
         """(rows, probabilities of the positive class, predictions), block by block."""
         column = self._column(view)
         for rows, predictions in view.blocks():

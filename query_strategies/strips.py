@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 Floats: TypeAlias = NDArray[np.floating[Any]]
 Kernel: TypeAlias = Callable[[Floats], NDArray[Any]]
 """(members, C, rows) strips, which it may write to → (..., rows)."""
+Fill: TypeAlias = Callable[[Floats, Floats], bool]
+"""(strips, predictions (members, rows, C)) → whether it filled them, with probabilities only; see `filled`."""
 
 SUM_TOLERANCE = 1e-3
 """How far a row of probabilities may be from 1: float16 passes, logits do not."""
@@ -28,16 +30,32 @@ STRIP_ROWS = 256
 """Rows worked on at a time at least, however many classes and members there are."""
 
 
-def by_strips(kernel: Kernel, predictions: Floats, suspect: Callable[[slice], None] | None = None) -> NDArray[Any]:
+def filled(strips: Floats, predictions: Floats) -> bool:
+    """Copy predictions (members, rows, C) into strips (members, C, rows); whether their rows are probabilities.
+
+    A single row may fill several columns.
+    """
+    np.copyto(strips, predictions.transpose(0, 2, 1))
+    return _add_up(strips)
+
+
+def by_strips(
+    kernel: Kernel,
+    predictions: Floats,
+    suspect: Callable[[slice], None] | None = None,
+    fill: Fill = filled,
+    depth: int | None = None,
+) -> NDArray[Any]:
     """(..., n): what the kernel makes of predictions (members, n, C).
 
-    With `suspect`, rows are looked at first: it is called with some rows where one holds a negative number or does not
-    add up to 1; if it does not raise, negative numbers become 0. A kernel always gets at least two rows (a single one
-    twice), since numpy adds the classes of a single row in another order.
+    With `suspect`, rows are looked at first: it is called with some rows where `fill` finds one that is no
+    probabilities; if it does not raise, negative numbers become 0. `fill` writes strips for `depth` members, by default
+    for all. A kernel always gets at least two rows (a single one twice), since numpy adds the classes of a single row
+    in another order.
     """
     members, n, n_classes = predictions.shape
     step = _step(members * n_classes)
-    strips = np.empty((members, n_classes, 0), dtype=predictions.dtype)
+    strips = np.empty((depth or members, n_classes, 0), dtype=predictions.dtype)
     result = np.empty(0)
     # NaN and infinities show in the sums of their rows.
     with np.errstate(invalid="ignore"):
@@ -45,21 +63,32 @@ def by_strips(kernel: Kernel, predictions: Floats, suspect: Callable[[slice], No
             part = slice(start, min(start + step, n))
             size = part.stop - start
             if strips.shape[2] != max(2, size):
-                strips = np.empty((members, n_classes, max(2, size)), dtype=predictions.dtype)
-            np.copyto(strips, predictions[:, part].transpose(0, 2, 1))
-            if suspect is not None and not _add_up(strips):
+                strips = np.empty((len(strips), n_classes, max(2, size)), dtype=predictions.dtype)
+            if fill(strips, predictions[:, part]) or suspect is None:
+                values = kernel(strips)
+            else:
                 suspect(part)
-                np.maximum(strips, 0, out=strips)
-            values = kernel(strips)
+                values = kernel(_not_negative(predictions[:, part], strips.shape[2]))
             if start == 0:
                 result = np.empty((*values.shape[:-1], n), dtype=values.dtype)
             result[..., part] = values[..., :size]
     return result
 
 
+def _not_negative(predictions: Floats, columns: int) -> Floats:
+    members, _, n_classes = predictions.shape
+    strips = np.empty((members, n_classes, columns), dtype=predictions.dtype)
+    np.maximum(predictions.transpose(0, 2, 1), 0, out=strips)
+    return strips
+
+
 def _step(numbers: int) -> int:
-    """How many rows of so many numbers are worked on at a time: a power of two, so that strips start on cache lines."""
-    return 1 << (max(STRIP_ROWS, STRIP_NUMBERS // numbers).bit_length() - 1)
+    """How many rows of so many numbers are worked on at a time.
+
+    An odd number of cache lines: strips a power of two apart would share the few places of a first-level cache.
+    """
+    lines = max(STRIP_ROWS, STRIP_NUMBERS // numbers) // 8
+    return 8 * (lines - 1 + lines % 2)
 
 
 def _add_up(strips: Floats) -> bool:

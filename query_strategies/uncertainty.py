@@ -5,17 +5,24 @@ With a committee, the table is the mean of its members. Utilities are worked out
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from functools import lru_cache, partial
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from query_strategies import fused
-from query_strategies.base import ScoreStrategy, top_classes
+from query_strategies.base import Floor, ScoreStrategy, top_classes
 from query_strategies.pool import Floats, PoolView, Rows
-from query_strategies.strips import by_strips
+from query_strategies.strips import SUM_TOLERANCE, by_strips
+
+_SMALLEST = {np.dtype(kind): np.finfo(kind).tiny for kind in (np.float32, np.float64)}
+
+SLACK = 20 * SUM_TOLERANCE
+"""A row is passed over if its utility cannot come within this of the n-th best: rows may add up to a little above 1."""
 
 
 def consensus(strips: Floats) -> Floats:
@@ -51,10 +58,33 @@ def top_two(proba: Floats) -> tuple[Floats, Floats]:
     return proba[0], second
 
 
+def collisions(proba: Floats) -> Floats:
+    """(..., rows): Σ p² of each column of (..., C, rows): how likely two draws are to be of the same class."""
+    likely: Floats = np.einsum("...cr,...cr->...r", proba, proba)
+    return likely
+
+
+@lru_cache
+def most_collisions(least: float, n_classes: int) -> float:
+    """The highest Σ p² of so many classes with an entropy of `least`; any higher one has a lower entropy.
+
+    It is that of one likely class and equal ones for the rest (Harremoës and Topsøe 2001, "Inequalities between entropy
+    and index of coincidence derived from information diagrams").
+    """
+    others = max(1, n_classes - 1)
+    low, high = 1 / n_classes, 1.0
+    while high - low > 1e-9:
+        share = (low + high) / 2
+        rest = 1 - share
+        spread = -share * math.log(share) - rest * math.log(rest / others)
+        low, high = (share, high) if spread >= least else (low, share)
+    return high**2 + (1 - high) ** 2 / others
+
+
 def logs(proba: Floats) -> Floats:
     """ln p (natural logarithm) of every number; where p is 0, that of the smallest number there is."""
     # Adding the smallest number changes nothing but a 0, and is many times faster than a maximum.
-    result: Floats = np.add(proba, np.finfo(proba.dtype).tiny)
+    result: Floats = np.add(proba, _SMALLEST[proba.dtype])
     np.log(result, out=result)
     return result
 
@@ -72,7 +102,9 @@ def entropy(proba: Floats) -> Floats:
 
 
 class StripScore(ScoreStrategy):
-    """A score of the probabilities of a choice that is worked out on strips."""
+    """A score of the probabilities of a choice that is worked out on strips; `of_mean`: of the members' mean alone."""
+
+    of_mean: ClassVar[bool] = False
 
     @abstractmethod
     def kernel(self, strips: Floats) -> Floats:
@@ -86,15 +118,38 @@ class StripScore(ScoreStrategy):
         """(rows,) the utilities of predictions (members, rows, C), whose values are not checked."""
         return by_strips(self.kernel, predictions)
 
-    def scored(self, view: PoolView) -> Iterator[tuple[Rows, Floats, Floats]]:
-        """(rows, utilities, predictions), block by block, checked in the same pass."""
-        for rows, utilities, predictions in view.by_strips(self.kernel, self.fused):
+    def hopeful(self, strips: Floats, least: float) -> NDArray[np.bool_] | None:
+        """(rows,) where a utility of `least` is possible; None where that takes as long as the utilities themselves."""
+        return None
+
+    def scored(self, view: PoolView, floor: Floor | None = None) -> Iterator[tuple[Rows, Floats, Floats]]:
+        """(rows, utilities, predictions), block by block, checked in the same pass.
+
+        Above a `floor`, utilities are as ever; a row that cannot reach it gets 0.
+        """
+        kernel = self.kernel if floor is None else partial(self._above, floor)
+        for rows, utilities, predictions in view.by_strips(kernel, self.fused, self.of_mean):
             self._check_members(len(predictions))
             yield rows, utilities, predictions
+
+    def _above(self, floor: Floor, strips: Floats) -> Floats:
+        least = floor() - SLACK
+        hopeful = self.hopeful(strips, least) if least > 0 else None
+        if hopeful is None or 2 * np.count_nonzero(hopeful) > hopeful.size:
+            return self.kernel(strips)
+        utilities = np.zeros(hopeful.size, dtype=strips.dtype)
+        if hopeful.any():
+            # A kernel gets two rows at least.
+            columns = np.flatnonzero(hopeful)
+            columns = np.resize(columns, max(2, columns.size))
+            utilities[columns] = self.kernel(np.take(strips, columns, axis=2))
+        return utilities
 
 
 class _Uncertainty(StripScore):
     """A utility of the consensus of the members."""
+
+    of_mean = True
 
     @staticmethod
     @abstractmethod
@@ -176,6 +231,9 @@ class Entropy(_Uncertainty):
     """
 
     name = "entropy"
+
+    def hopeful(self, strips: Floats, least: float) -> NDArray[np.bool_]:
+        return collisions(consensus(strips)) <= most_collisions(least, strips.shape[1])
 
     @staticmethod
     def of(proba: Floats) -> Floats:

@@ -9,8 +9,21 @@ import numpy as np
 import pytest
 from pools import ids_of, rng
 
-from query_strategies import LeastConfidence, Margin, PoolView, PredictionError, VoteEntropy, fused, pool
-from query_strategies.strips import by_strips, votes
+from query_strategies import (
+    ConsensusEntropy,
+    Entropy,
+    KLMax,
+    LeastConfidence,
+    Margin,
+    PoolView,
+    PredictionError,
+    Ratio,
+    VoteEntropy,
+    fused,
+    pool,
+)
+from query_strategies.strips import by_strips, filled, votes
+from query_strategies.uncertainty import consensus
 
 
 def probabilities(members: int, n: int, n_classes: int) -> Any:
@@ -50,11 +63,36 @@ def test_what_does_not_fit_is_left_to_strips() -> None:
     assert fused.votes(np.full((1, 3, 257), 1 / 257)) is None
 
 
-@pytest.mark.parametrize("strategy", [LeastConfidence(), Margin(), VoteEntropy()])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("members", [1, 3])
+def test_compiled_strips_are_the_strips_and_their_mean(members: int, dtype: Any) -> None:
+    table = probabilities(members, 50, 4).astype(dtype)
+    strips, same = np.empty((2, members, 4, 50), dtype=dtype)
+    assert filled(strips, table)
+    assert fused.filled(same, table)
+    np.testing.assert_array_equal(same, strips)
+    mean = np.empty((1, 4, 50), dtype=dtype)
+    assert fused.averaged(mean, table)
+    np.testing.assert_array_equal(mean[0], consensus(strips))
+
+
+@pytest.mark.parametrize("form", [fused.filled, fused.averaged])
+def test_compiled_strips_refuse_what_is_no_probability_and_a_single_row(form: Any) -> None:
+    for row in ([np.nan, 0.5], [np.inf, 0.5], [0.6, 0.6], [-0.1, 1.1], [0.0, 0.0]):
+        table = np.full((1, 9, 2), 0.5)
+        assert form(np.empty((1, 2, 9)), table)
+        table[0, 7] = row
+        assert not form(np.empty((1, 2, 9)), table)
+    assert not form(np.empty((1, 2, 2)), table[:, :1])
+
+
+@pytest.mark.parametrize(
+    "strategy", [LeastConfidence(), Margin(), VoteEntropy(), Entropy(), Ratio(), ConsensusEntropy(), KLMax()]
+)
 def test_a_large_pool_gets_the_same_choice_and_the_same_refusals(
     strategy: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    table = probabilities(3 if isinstance(strategy, VoteEntropy) else 1, 400, 4)
+    table = probabilities(strategy.needs_members + 1 if strategy.needs_members > 1 else 1, 400, 4)
 
     def chosen(part: Any, block_size: int) -> Any:
         return strategy.query(PoolView.from_predictions(ids_of(400), part, block_size=block_size), 30, rng())

@@ -167,16 +167,16 @@ def test_what_is_done_is_not_planned_again_and_what_failed_is(
     arguments = Namespace(seeds=2, strategies=["random", "margin"], peers=[], choosing_seeds=0, data=tmp_path)
     arguments.environments = tmp_path
     lines = [
-        {"strategy": "random", "seed": 0, "steps": {"labels": [1]}},
-        {"strategy": "margin", "seed": 0, "error": "ValueError: no"},
-        {"strategy": "random", "seed": 1, "error": "ValueError: no"},
-        {"strategy": "random", "seed": 1, "steps": {"labels": [2]}},
+        {"strategy": "random", "seed": 1000, "steps": {"labels": [1]}},
+        {"strategy": "margin", "seed": 1000, "error": "ValueError: no"},
+        {"strategy": "random", "seed": 1001, "error": "ValueError: no"},
+        {"strategy": "random", "seed": 1001, "steps": {"labels": [2]}},
     ]
     common = {"set": "small", "protocol": small.protocol, "by": "active-loop", "seconds": 1, "code": ""}
     results = tmp_path / "results.jsonl"
     results.write_text("".join(json.dumps(common | line) + "\n" for line in lines) + '{"set": "sma')
     jobs = bench.efficiency.planned(arguments, [small], bench.report.read(results))
-    assert {job.seed: [name for _, name in job.contenders] for job in jobs} == {0: ["margin"], 1: ["margin"]}
+    assert {job.seed: [name for _, name in job.contenders] for job in jobs} == {1000: ["margin"], 1001: ["margin"]}
 
 
 def test_a_job_reports_a_strategy_that_fails_and_goes_on(bench: SimpleNamespace, small: Any) -> None:

@@ -30,6 +30,7 @@ from query_strategies import (
     tie_keys,
 )
 from query_strategies.strips import STRIP_ROWS, by_strips
+from query_strategies.uncertainty import collisions, entropy, most_collisions
 
 OF_ONE = [LeastConfidence(), Margin(), Ratio(), Entropy()]
 OF_MEMBERS = [ConsensusEntropy(), KLMax(), KLMean()]
@@ -357,6 +358,38 @@ def test_many_ties_are_broken_as_by_a_full_sort(strategy: ScoreStrategy, block_s
     full = np.lexsort((keys, -strategy.utilities(votes)))
     for n in (1, 40, 499):
         np.testing.assert_array_equal(asked(strategy, view, n).rows, full[:n])
+
+
+@pytest.mark.parametrize("n_classes", [1, 2, 3, 10, 100])
+def test_no_distribution_with_more_collisions_has_as_much_entropy(n_classes: int) -> None:
+    proba = np.concatenate([rng(5).dirichlet(np.full(n_classes, share), size=500) for share in (0.05, 0.5, 5.0)])
+    one_likely = np.full((50, n_classes), 1.0)
+    one_likely[:, 0] = np.linspace(1, 9 * n_classes, 50)
+    strips = np.concatenate([proba, one_likely / one_likely.sum(axis=1, keepdims=True)]).T
+    for least in np.linspace(0.01, 1, 12) * np.log(n_classes + 0.5):
+        reaching = entropy(strips) >= least + 1e-9
+        most = most_collisions(float(least), n_classes)
+        assert (collisions(strips)[reaching] <= most).all()
+    if n_classes > 2:  # and there is none lower
+        assert collisions(strips).max() > most_collisions(math.log(n_classes) * 0.9, n_classes)
+
+
+@pytest.mark.parametrize("off", [0.0, 0.0009])
+@pytest.mark.parametrize("strategy", [Entropy(), ConsensusEntropy()])
+@pytest.mark.parametrize("block_size", [3, 50, 2000])
+def test_rows_that_cannot_be_chosen_are_passed_over_and_nothing_else_is(
+    strategy: ScoreStrategy, block_size: int, off: float
+) -> None:
+    peaked = rng(6).dirichlet(np.full(6, 0.2), size=(3, 2000))
+    peaked[:, ::100] = rng(7).dirichlet(np.full(6, 20), size=(3, 20))
+    peaked *= 1 + rng(8).choice([0, off], size=(3, 2000, 1))
+    view = PoolView.from_predictions(ids_of(2000), peaked, block_size=block_size)
+    keys = tie_keys(view, rng(0))(np.arange(2000))
+    full = strategy.utilities(peaked)
+    for n in (1, 20, 300):
+        chosen = asked(strategy, view, n)
+        np.testing.assert_array_equal(chosen.rows, np.lexsort((keys, -full))[:n])
+        np.testing.assert_array_equal(chosen.utilities, full[chosen.rows])
 
 
 @pytest.mark.parametrize("step", [1, -1])
