@@ -10,7 +10,9 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
+from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any, Final
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from .domain import Verdict
 from .errors import ConfigError
@@ -71,6 +73,7 @@ class TargetSettings:
 
     metric: str = _key("accuracy", 'The metric: "accuracy" or "macro_f1".')
     value: float = _key(0.9, "The value to reach, between 0 and 1.")
+    positive: str = _key("", "The class that a metric of one class is about, for instance recall.")
     alpha: float = _key(0.05, "Chance of a false certificate, over all looks together.")
     stop_on: str = _key("auto", 'Stop when "certified" or "likely"; "auto": certified from a budget of 300 on.')
 
@@ -80,6 +83,25 @@ class BudgetSettings:
     """What may be spent."""
 
     answers: int = _key(400, "Answers asked for, in all: to learn, to test, skips included.")
+    hours: float = _key(0.0, "Hours of labelling, by the time that people took; 0 means no limit.")
+    money: float = _key(0.0, "What the labelling may cost, at price_per_hour; 0 means no limit.")
+    price_per_hour: float = _key(0.0, "What an hour of labelling costs, in any currency; 0 means nothing is said.")
+    seconds_per_label: float = _key(10.0, "Seconds an answer takes, until enough of them were measured.")
+    per_day: int = _key(0, "Answers a day, of all people together; 0 means nothing is said.")
+    time_zone: str = _key("", 'Time zone of these days, for instance "Asia/Seoul"; empty means UTC.')
+
+
+@dataclass(frozen=True, slots=True)
+class StopSettings:
+    """When to give up, beside the end of the budget. None of it says that the target was reached."""
+
+    deadline: str = _key("", "Ask no more from then on: 2026-12-24, or 2026-12-24T18:00:00+01:00; empty means never.")
+    stable_rounds: int = _key(
+        0, 'Stop as "no longer improving" once predictions were settled for so many rounds in a row; 0 means never.'
+    )
+    unreachable: float = _key(
+        0.0, "Stop once the chance that the target is out of reach is forecast to be at least this; 0 means never."
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +115,7 @@ class QuerySettings:
     n0: int = _key(
         0, "Answers before the first round; 0 means 2 per class, at least 10, at most a fifth of the budget."
     )
+    random_share: float = _key(0.0, "Share of the items to learn from that are drawn at random, as a control.")
     retrain_every: int = _key(10, "Answers from one round to the next.")
     queue_low: int = _key(10, "When fewer asks than this are open, more are sent.")
     queue_high: int = _key(20, "Open asks after a top-up.")
@@ -164,6 +187,7 @@ class Settings:
     task: TaskSettings = field(default_factory=TaskSettings)
     target: TargetSettings = field(default_factory=TargetSettings)
     budget: BudgetSettings = field(default_factory=BudgetSettings)
+    stop: StopSettings = field(default_factory=StopSettings)
     query: QuerySettings = field(default_factory=QuerySettings)
     model: ModelSettings = field(default_factory=ModelSettings)
     features: FeatureSettings = field(default_factory=FeatureSettings)
@@ -248,6 +272,10 @@ def check(settings: Settings) -> None:
         )
     if query.retrain_every < 1:
         raise ConfigError(f"query.retrain_every is {query.retrain_every}: give at least 1.")
+    if not 0 <= query.random_share <= 1:
+        raise ConfigError(f"query.random_share is {query.random_share}: give a share between 0 and 1.")
+    _check_spending(budget)
+    _check_stop(settings)
 
 
 def check_asked(settings: Settings) -> None:
@@ -294,6 +322,52 @@ def _check_target(settings: Settings) -> None:
             f'target.stop_on is "certified", and {settings.obstacle}: such a claim can at most be likely, and the loop '
             'would spend its whole budget in vain; set target.stop_on to "likely" or "auto".'
         )
+
+
+def _check_spending(budget: BudgetSettings) -> None:
+    for key in ("hours", "money", "price_per_hour", "per_day"):
+        if not 0 <= getattr(budget, key) < math.inf:
+            raise ConfigError(f"budget.{key} is {getattr(budget, key)}: give 0 (no limit) or more.")
+    if not 0 < budget.seconds_per_label < math.inf:
+        raise ConfigError(f"budget.seconds_per_label is {budget.seconds_per_label}: give more than 0 seconds.")
+    if budget.money and not budget.price_per_hour:
+        raise ConfigError(f"budget.money is {budget.money:g}, and what an hour costs is not known: set price_per_hour.")
+    time_zone(budget)
+
+
+def time_zone(budget: BudgetSettings) -> tzinfo:
+    """The time zone of the days of labelling; `ConfigError` for a name that is none."""
+    try:
+        return ZoneInfo(budget.time_zone) if budget.time_zone else UTC
+    except (ZoneInfoNotFoundError, ValueError) as error:
+        raise ConfigError(
+            f'budget.time_zone is "{budget.time_zone}", which is no time zone: write it as "Asia/Seoul".'
+        ) from error
+
+
+def deadline(settings: Settings) -> datetime | None:
+    """When nothing is asked any more: the end of a day that is named alone; None for never."""
+    text = settings.stop.deadline
+    if not text:
+        return None
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise ConfigError(
+            f'stop.deadline is "{text}": write a date, or a date and a time, as in 2026-12-24T18:00:00+01:00.'
+        ) from error
+    if len(text) == len("2026-12-24"):
+        at += timedelta(days=1)
+    return at if at.tzinfo else at.replace(tzinfo=time_zone(settings.budget))
+
+
+def _check_stop(settings: Settings) -> None:
+    stop = settings.stop
+    deadline(settings)
+    if stop.stable_rounds < 0 or stop.stable_rounds == 1:
+        raise ConfigError(f"stop.stable_rounds is {stop.stable_rounds}: give 0 (never) or at least 2 rounds.")
+    if not 0 <= stop.unreachable < 1:
+        raise ConfigError(f"stop.unreachable is {stop.unreachable}: give 0 (never) or a chance below 1, such as 0.9.")
 
 
 def to_json(settings: Settings) -> str:
