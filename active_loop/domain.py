@@ -308,16 +308,21 @@ class History:
     stop_on: Verdict
     look_is_due: bool
     over: str = ""
-    """Why nothing is left to ask ("the budget is spent", …), once the final round is ranked; else empty."""
+    """Why nothing is left to ask ("budget", "deadline", …), once the final round is ranked; else empty."""
+    by_hand: str = ""
+    """Why a person ends the loop; empty while nobody does."""
+    stable_rounds: int = 0
+    """Settled rounds in a row that end the loop; 0: no number of them does."""
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """Stop or go on, and why, in words that people read."""
+    """Stop or go on, and why: one word for the rule, and in `because` what a person gave as the reason."""
 
     stop: bool
     reason: str
     verdict: Verdict
+    because: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from . import intake, looks
+from . import intake, looks, pace
 from .answers import reader
 from .domain import (
     COLD_START,
@@ -47,9 +47,9 @@ from .predictions import Predictions
 from .reserve import Prefix, Spending, prefix, states
 from .runner import Runner
 from .scoring import EncodeJob, RoundJob, RoundResult
-from .settings import LookPlan, Settings, check, differences, from_json, to_json
+from .settings import LookPlan, Settings, check, deadline, differences, from_json, to_json
 from .sources import Source, check_unchanged
-from .stopping import decide, earlier_round, gate, in_force
+from .stopping import decide, earlier_round, gate, in_force, limits
 from .store import Store
 from .tasks import Task, make_task
 
@@ -61,6 +61,9 @@ _SAMPLE = 10_000
 
 _FIXED = ("seed", "data", "query.n0", "query.retrain_every")
 """What the items, their order and the numbering of rounds rest on: never changed once items are there."""
+
+_ENDS = ("budget.answers", "budget.hours", "budget.money", "budget.price_per_hour", "stop.deadline")
+"""What the end rests on: one that was moved after a score was shown is a choice, and opens no gate."""
 
 _CLAIMED = ("task.kind", "task.classes", "target", "features", "model", "query.strategy", "query.cold_start")
 """What the claim is about: not changed once a score was shown."""
@@ -226,7 +229,7 @@ class Loop:
         if len(answered) >= needed:
             prefix_end = answered[needed - 1] if needed else self._imported_position
             return self._round(number, prefix_end)
-        if not self._ending() or self._trained_on_everything(rounds[-1], answered):
+        if not self._ending() or self._learned(rounds[-1], answered):
             return None
         return replace(self._round(number, position), final=True, entitled=self._entitled())
 
@@ -242,7 +245,11 @@ class Loop:
             items=len(self.items),
         )
 
-    def _trained_on_everything(self, last: Round, answered: Sequence[int]) -> bool:
+    def _learned(self, last: Round, answered: Sequence[int]) -> bool:
+        """Whether there is no label that the last round has not learned from."""
+        if last.number == COLD_START:
+            pool = (item for item, merged in self.merged().items() if merged.label)
+            return not any(self.items[item].split == Split.POOL for item in pool)
         return last.final and (not answered or answered[-1] <= last.annotation_position)
 
     def _advance(self, round_: Round) -> StepResult | None:
@@ -377,6 +384,11 @@ class Loop:
         self.store.add_look(look, seen)
         return Progressed(f"look {number}: {look.verdict}")
 
+    def _can_look(self) -> bool:
+        """Whether there are test answers to look at, or some may come."""
+        found = self._test_prefix()
+        return bool(found.judged or found.outstanding or (found.fresh and self._spending().test_left))
+
     # 7. the decision
 
     def _decide(self) -> StepResult | None:
@@ -385,27 +397,34 @@ class Loop:
             return None
         self.store.add_event(
             "stopped",
-            {"reason": decision.reason, "verdict": decision.verdict, "budget": self.settings.budget.answers},
+            {
+                "reason": decision.reason,
+                "because": decision.because,
+                "verdict": decision.verdict,
+                "limits": limits(self.settings),
+            },
         )
         return Progressed("stopped")
 
     def _history(self) -> History:
         progress = tuple(self.progress())
         last = self.store.rounds()[-1:]
-        finished = bool(last) and self._trained_on_everything(last[0], self.store.answered_positions(Purpose.POOL))
+        finished = bool(last) and self._learned(last[0], self.store.answered_positions(Purpose.POOL))
         return History(
             progress=progress,
             scores=tuple(self.store.scores()),
             looks=tuple(self.store.looks()),
             stop_on=self.settings.stop_on,
-            look_is_due=gate(progress),
+            look_is_due=gate(progress) and self._can_look(),
             over=self._ending() if finished and last[0].state == RoundState.RANKED else "",
+            by_hand=self.settings.stop.by_hand,
+            stable_rounds=self.settings.stop.stable_rounds,
         )
 
     def decision(self) -> Decision | None:
-        """The decision that ended the loop; None while it goes on, and again after the budget was raised."""
+        """The decision that ended the loop; None while it goes on, and again after its reason was taken back."""
         stops = self.store.events("stopped")
-        return in_force(stops[-1].body, self.settings.stop_on, self.settings.budget.answers) if stops else None
+        return in_force(stops[-1].body, self.settings) if stops else None
 
     def _retire(self) -> StepResult | None:
         """Withdraw what nobody answered, once in a process: the loop has stopped."""
@@ -432,15 +451,15 @@ class Loop:
         if n_pool + n_test == 0:
             return None
         number = self.store.n_batches() + 1
-        pool, test = ranked[:n_pool], [self._test_ask(item) for item in found.fresh[:n_test]]
+        pool, test = ranked[:n_pool], [self._test_ask(item, number) for item in found.fresh[:n_test]]
         ids = [ask.id for ask in (*pool, *test)]
         order = np.random.default_rng([self.settings.seed, 2, number]).permutation(len(ids))
         self.store.create_batch(pool, test, [ids[index] for index in order])
         return Progressed(f"batch {number} of {len(ids)} asks")
 
-    def _test_ask(self, item: int) -> Ask:
+    def _test_ask(self, item: int, batch: int) -> Ask:
         return Ask(
-            id=self._ask_id("test", 0, item),
+            id=self._ask_id("test", batch, item),
             item=item,
             purpose=Purpose.TEST,
             state=AskState.SENDING,
@@ -546,37 +565,54 @@ class Loop:
         return [r for r in self.store.rounds() if r.state == RoundState.RANKED and r.number != COLD_START]
 
     def _spending(self) -> Spending:
+        pool, test = self.store.n_sent(Purpose.POOL), self.store.n_sent(Purpose.TEST)
         return Spending(
             plan=self.plan,
-            budget=self.settings.budget.answers,
+            budget=pool + test if self._is_late() else self._affordable()[0],
             look=len(self.store.looks()) + 1,
-            pool=self.store.n_sent(Purpose.POOL),
-            test=self.store.n_sent(Purpose.TEST),
+            pool=pool,
+            test=test,
             gate_open=gate(self.progress()),
         )
 
+    def _affordable(self) -> tuple[int, str]:
+        """Answers that may be asked for, and which limit that is."""
+        budget = self.settings.budget
+        if not budget.hours and not budget.money:
+            return budget.answers, "budget"
+        asks = {ask.id for ask in self.store.asks() if ask.purpose == Purpose.POOL}
+        seconds = pace.measured(self.store.annotations(), asks)
+        return pace.affordable(budget, pace.seconds_per_answer(seconds, budget.seconds_per_label))
+
+    def _is_late(self) -> bool:
+        """Whether nothing may be asked any more."""
+        until = deadline(self.settings)
+        return until is not None and self._now() >= until
+
     def _test_prefix(self) -> Prefix:
         merged, late = self.merged(), self._now() - timedelta(days=self.settings.query.test_timeout_days)
-        asked = {item: at < late for item, at in self.store.sent_at().items()}
+        asked = {item: self._is_late() or at < late for item, at in self.store.sent_at().items()}
         return prefix(self.test_order, states(looks.resolved(merged), asked), self.plan.m(len(self.store.looks()) + 1))
 
     def _ending(self) -> str:
-        """Why there is nothing more to learn from: "budget", "pool", or "" while there is."""
+        """Why there is nothing more to learn from: a limit by its name, "deadline", "pool", or "" while there is."""
+        if self._is_late():
+            return "deadline"
         open_pool = [ask for ask in self.store.unanswered() if ask.purpose == Purpose.POOL]
         if open_pool:
             return ""
         if self._spending().pool_left == 0:
-            return "budget"
+            return self._affordable()[1]
         taken = self.store.asked_items() | {item for item, m in self.merged().items() if m.label}
         return "" if any(position not in taken for position in self._pool.tolist()) else "pool"
 
     def _entitled(self) -> bool:
-        """Whether the end may open the gate: not when the budget was changed after scores were shown."""
+        """Whether the end may open the gate: not when budget or deadline were changed after scores were shown."""
         scores = self.store.scores()
         if not scores or self._ending() == "pool":
             return True
         first = next(r for r in self.store.rounds() if r.number == scores[0].round)
-        return self._settings_of(first).budget.answers == self.settings.budget.answers
+        return not any(_within(key, _ENDS) for key in differences(self._settings_of(first), self.settings))
 
     def _predictions(self, round_: Round) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Codes that a round's model predicted for the test order and for the sample; fitted again if they are gone."""

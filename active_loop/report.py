@@ -27,6 +27,16 @@ from .stopping import in_force
 from .store import Store
 from .tasks import make_task
 
+WHY = {
+    "budget": "the budget is spent",
+    "hours": "the hours are spent",
+    "money": "the money is spent",
+    "deadline": "the deadline has come",
+    "pool": "every item was asked about",
+    "stable": "its predictions no longer change",
+}
+"""Why a loop ended without what it was to reach, in words; what a person ended says so itself."""
+
 
 @dataclass(frozen=True, slots=True)
 class CurvePoint:
@@ -109,8 +119,8 @@ def _status(store: Store) -> Status:
     answered = {a.ask for a in annotations}
     sent_at = store.sent_at()
     stops = store.events("stopped")
-    stop = in_force(stops[-1].body, settings.stop_on, settings.budget.answers) if stops else None
-    stopped = stop.reason if stop else ""
+    stop = in_force(stops[-1].body, settings) if stops else None
+    stopped = f"{stop.reason}: {stop.because}" if stop and stop.because else stop.reason if stop else ""
     scores = {score.round: score for score in store.scores()}
     upto = {r.number: r.annotation_position for r in ranked}
     for look in looks:
@@ -286,7 +296,8 @@ def sentence(status: Status) -> str:
         return f"{status.name}: {status.answers} of {status.budget} answers, no score yet; {status.doing}."
     reading = f"{status.metric} {score.value:.3f} [{score.low:.3f} – {score.high:.3f}]"
     if status.stopped:
-        return f"{status.name}: stopped ({status.stopped}); {reading}, target {status.target}: {status.verdict}."
+        why = WHY.get(status.stopped, status.stopped)
+        return f"{status.name}: stopped ({why}); {reading}, target {status.target}: {status.verdict}."
     return (
         f"{status.name}: {reading}, target {status.target}: {status.verdict}; "
         f"{status.answers} of {status.budget} answers; {status.doing}."

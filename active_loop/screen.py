@@ -17,7 +17,7 @@ from rich.text import Text
 
 from .domain import Progressed, StepResult, Stopped, Verdict, WaitingForPeople, WaitingForTraining
 from .driver import Unreachable
-from .report import CurvePoint, Status, sentence
+from .report import WHY, CurvePoint, Status, sentence
 from .session import Addresses, Notice, Starting
 
 if TYPE_CHECKING:
@@ -189,7 +189,7 @@ def _verdict_sentence(status: Status) -> str:
 
 
 def _why(status: Status) -> str:
-    return {"budget": "the budget is spent", "pool": "every item was asked"}.get(status.stopped, status.stopped)
+    return WHY.get(status.stopped, status.stopped)
 
 
 def _random_sentence(status: Status, random: Comparison) -> str:

@@ -95,12 +95,10 @@ class BudgetSettings:
 class StopSettings:
     """When to give up, beside the end of the budget. None of it says that the target was reached."""
 
+    by_hand: str = _key("", "Stop now, for this reason; empty means go on.")
     deadline: str = _key("", "Ask no more from then on: 2026-12-24, or 2026-12-24T18:00:00+01:00; empty means never.")
     stable_rounds: int = _key(
         0, 'Stop as "no longer improving" once predictions were settled for so many rounds in a row; 0 means never.'
-    )
-    unreachable: float = _key(
-        0.0, "Stop once the chance that the target is out of reach is forecast to be at least this; 0 means never."
     )
 
 
@@ -115,7 +113,6 @@ class QuerySettings:
     n0: int = _key(
         0, "Answers before the first round; 0 means 2 per class, at least 10, at most a fifth of the budget."
     )
-    random_share: float = _key(0.0, "Share of the items to learn from that are drawn at random, as a control.")
     retrain_every: int = _key(10, "Answers from one round to the next.")
     queue_low: int = _key(10, "When fewer asks than this are open, more are sent.")
     queue_high: int = _key(20, "Open asks after a top-up.")
@@ -272,8 +269,6 @@ def check(settings: Settings) -> None:
         )
     if query.retrain_every < 1:
         raise ConfigError(f"query.retrain_every is {query.retrain_every}: give at least 1.")
-    if not 0 <= query.random_share <= 1:
-        raise ConfigError(f"query.random_share is {query.random_share}: give a share between 0 and 1.")
     _check_spending(budget)
     _check_stop(settings)
 
@@ -366,8 +361,6 @@ def _check_stop(settings: Settings) -> None:
     deadline(settings)
     if stop.stable_rounds < 0 or stop.stable_rounds == 1:
         raise ConfigError(f"stop.stable_rounds is {stop.stable_rounds}: give 0 (never) or at least 2 rounds.")
-    if not 0 <= stop.unreachable < 1:
-        raise ConfigError(f"stop.unreachable is {stop.unreachable}: give 0 (never) or a chance below 1, such as 0.9.")
 
 
 def to_json(settings: Settings) -> str:

@@ -8,10 +8,12 @@ is left to ask. The same in a simulation, in production and after a restart.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from .domain import Decision, History, Progress, Verdict
 from .evaluate import Claim
+from .settings import Settings, deadline
 
 STABLE = 0.985
 """Agreement of two rounds from which on their predictions count as settled."""
@@ -66,23 +68,54 @@ def verdict(claim: Claim, target: float, certifiable: bool) -> Verdict:
 
 
 def decide(history: History) -> Decision:
-    """Stop on a look that proved enough, or when nothing is left to ask; else go on."""
+    """Stop on a look that proved enough, on a person's word, when nothing is left to ask, or when nothing improves.
+
+    A look that is due comes before the last two.
+    """
     last = history.looks[-1].verdict if history.looks else Verdict.NOT_REACHED
     if history.looks and at_least(last, history.stop_on):
         return Decision(True, "target", last)
-    if history.over and not history.look_is_due:
-        return Decision(True, history.over, last)
-    return Decision(False, "", last)
+    if history.by_hand:
+        return Decision(True, "by hand", last, history.by_hand)
+    reason = "" if history.look_is_due else history.over or _no_longer_improving(history)
+    return Decision(bool(reason), reason, last)
 
 
-def in_force(stop: Mapping[str, Any], stop_on: Verdict, budget: int) -> Decision | None:
-    """The recorded stop as a decision; None if it came from a budget that has been raised since.
+def _no_longer_improving(history: History) -> str:
+    newest = history.progress[-history.stable_rounds :] if history.stable_rounds else ()
+    return "stable" if newest and len(newest) == history.stable_rounds and all(map(_settled, newest)) else ""
 
-    `stop` holds the `reason`, the `verdict` and the `budget` of that moment.
+
+def limits(settings: Settings) -> dict[str, Any]:
+    """What may end a loop, by the reason that a stop gives: kept with the stop, so that it can be taken back."""
+    until = deadline(settings)
+    return {
+        "budget": settings.budget.answers,
+        "hours": settings.budget.hours,
+        "money": settings.budget.money,
+        "deadline": until.isoformat() if until else "",
+        "by hand": settings.stop.by_hand,
+        "stable": settings.stop.stable_rounds,
+    }
+
+
+def in_force(stop: Mapping[str, Any], settings: Settings) -> Decision | None:
+    """The recorded stop as a decision; None if what ended the loop has been loosened or taken back since.
+
+    `stop` holds the `reason`, the `verdict`, `because` and the `limits` of that moment. A loop that reached what it
+    was to reach stays where it is.
     """
-    decision = Decision(True, stop["reason"], Verdict(stop["verdict"]))
-    raised = decision.reason == "budget" and budget > stop["budget"] and not at_least(decision.verdict, stop_on)
-    return None if raised else decision
+    decision = Decision(True, stop["reason"], Verdict(stop["verdict"]), stop["because"])
+    if decision.reason not in stop["limits"] or at_least(decision.verdict, settings.stop_on):
+        return decision
+    before, now = stop["limits"][decision.reason], limits(settings)[decision.reason]
+    return None if _looser(decision.reason, before, now) else decision
+
+
+def _looser(reason: str, before: Any, now: Any) -> bool:
+    if reason == "deadline":
+        return not now or datetime.fromisoformat(now) > datetime.fromisoformat(before)
+    return not now if reason == "by hand" else not now or bool(now > before)
 
 
 def at_least(verdict: Verdict, wanted: Verdict) -> bool:

@@ -163,6 +163,10 @@ def _lock(file: IO[str]) -> None:
     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
+_STANDING = "(ask.state != 'retired' OR EXISTS (SELECT 1 FROM annotation WHERE annotation.ask = ask.id))"
+"""An ask that was not withdrawn before anybody answered it."""
+
+
 def _utc_now() -> datetime:
     return datetime.now(UTC)
 
@@ -464,24 +468,24 @@ class Store:
         """Answers asked for with this purpose, whatever became of them; retired and unanswered ones excepted."""
         return int(
             self._one(
-                "SELECT coalesce(sum(wanted), 0) FROM ask WHERE purpose = ? AND position IS NOT NULL "
-                "AND (state != 'retired' OR EXISTS (SELECT 1 FROM annotation WHERE annotation.ask = ask.id))",
+                f"SELECT coalesce(sum(wanted), 0) FROM ask WHERE purpose = ? AND position IS NOT NULL AND {_STANDING}",
                 purpose,
             )[0]
         )
 
     def asked_items(self, upto: int | None = None) -> set[int]:
-        """Items that were asked about, among the first `upto` asks (all by default)."""
-        rows = self._db.execute("SELECT item FROM ask WHERE position <= ?", (_last(upto),))
+        """Items that were asked about, among the first `upto` asks (all by default); not those withdrawn unanswered."""
+        rows = self._db.execute(f"SELECT item FROM ask WHERE position <= ? AND {_STANDING}", (_last(upto),))
         return {row[0] for row in rows}
 
     def ask_position(self) -> int:
         return int(self._one("SELECT coalesce(max(position), 0) FROM ask")[0])
 
     def sent_at(self) -> dict[int, datetime]:
-        """When each asked item was last put into a batch."""
+        """When each asked item was last put into a batch; not those withdrawn unanswered."""
         rows = self._db.execute(
-            "SELECT ask.item, max(batch.created_at) FROM ask JOIN batch ON batch.id = ask.batch GROUP BY ask.item"
+            "SELECT ask.item, max(batch.created_at) FROM ask JOIN batch ON batch.id = ask.batch "
+            f"WHERE {_STANDING} GROUP BY ask.item"
         )
         return {row[0]: _time(row[1]) for row in rows}
 

@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from active_loop.domain import Look, Outcome, Verdict
-from active_loop.report import CurvePoint, Status
+from active_loop.report import WHY, CurvePoint, Status
 
 METRICS: Final = {"accuracy": "accuracy", "macro_f1": "macro-F1"}
 
@@ -165,8 +165,7 @@ def _end(status: Status) -> str:
             f"Target reached: {metric(status)} of at least {target(status)} is certified ({sure} sure); "
             f"it is {at_least(look.bound)} or better."
         )
-    why = {"budget": "The budget is spent", "pool": "Every item was asked about", "target": "Stopped"}
-    reason = why.get(status.stopped, f"Stopped ({status.stopped})")
+    reason = capital(WHY[status.stopped]) if status.stopped in WHY else f"Stopped ({status.stopped})"
     return f"{reason}: the target of {target(status)} {_judged(status, look)}."
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import inspect
+from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from active_loop.domain import Decision, History, Look, Progress, Verdict
 from active_loop.evaluate import Claim
-from active_loop.stopping import decide, gate, in_force, verdict
+from active_loop.settings import BudgetSettings, Settings, StopSettings
+from active_loop.stopping import decide, gate, in_force, limits, verdict
 
 
 def rounds(*pairs: tuple[int, float | None], looked: int | None = None, ended: int | None = None) -> list[Progress]:
@@ -82,9 +85,51 @@ def test_at_the_end_the_due_look_comes_first() -> None:
     assert decide(history(over="pool")) == Decision(True, "pool", Verdict.NOT_REACHED)
 
 
-def test_a_budget_that_is_raised_takes_a_budget_stop_back_and_no_other() -> None:
-    spent = {"reason": "budget", "verdict": "reached", "budget": 100}
-    assert in_force(spent, Verdict.CERTIFIED, 100) is not None
-    assert in_force(spent, Verdict.CERTIFIED, 150) is None
-    assert in_force(spent | {"reason": "pool"}, Verdict.CERTIFIED, 150) is not None
-    assert in_force(spent | {"verdict": "certified"}, Verdict.CERTIFIED, 150) is not None
+def test_a_person_ends_the_loop_at_once_and_with_a_reason() -> None:
+    assert decide(replace(history(due=True), by_hand="no more funds")) == Decision(
+        True, "by hand", Verdict.NOT_REACHED, "no more funds"
+    )
+    assert decide(replace(history(Verdict.CERTIFIED), by_hand="no more funds")).reason == "target"
+
+
+def test_predictions_that_no_longer_change_end_the_loop_and_prove_nothing() -> None:
+    settled = rounds((40, 0.9), (50, 0.99), (60, 0.985), (70, 0.99))
+    for needed, stops in ((2, True), (3, True), (4, False), (5, False), (0, False)):
+        told = replace(history(Verdict.REACHED), progress=tuple(settled), stable_rounds=needed)
+        assert decide(told) == Decision(stops, "stable" if stops else "", Verdict.REACHED)
+    assert not decide(replace(history(due=True), progress=tuple(settled), stable_rounds=3)).stop
+
+
+LIMITED = Settings(
+    budget=BudgetSettings(answers=100, hours=2.0, money=50.0, price_per_hour=20.0),
+    stop=StopSettings(deadline="2026-12-24", by_hand="no more funds", stable_rounds=3),
+)
+
+
+@pytest.mark.parametrize(
+    ("reason", "section", "looser", "tighter"),
+    [
+        ("budget", "budget", {"answers": 150}, {"answers": 90}),
+        ("hours", "budget", {"hours": 3.0}, {"hours": 1.0}),
+        ("hours", "budget", {"hours": 0.0}, {"answers": 400}),
+        ("money", "budget", {"money": 60.0}, {"money": 40.0}),
+        ("deadline", "stop", {"deadline": "2026-12-25"}, {"deadline": "2026-12-23"}),
+        ("deadline", "stop", {"deadline": ""}, {"deadline": "2026-12-24T23:59:59+00:00"}),
+        ("by hand", "stop", {"by_hand": ""}, {"by_hand": "another reason"}),
+        ("stable", "stop", {"stable_rounds": 5}, {"stable_rounds": 2}),
+        ("stable", "stop", {"stable_rounds": 0}, {"deadline": ""}),
+    ],
+)
+def test_what_is_loosened_takes_back_a_stop_that_it_caused_and_no_other(
+    reason: str, section: str, looser: dict[str, Any], tighter: dict[str, Any]
+) -> None:
+    stop = {"reason": reason, "because": "", "verdict": "reached", "limits": limits(LIMITED)}
+
+    def told(changes: dict[str, Any]) -> Settings:
+        return replace(LIMITED, **{section: replace(getattr(LIMITED, section), **changes)})
+
+    assert in_force(stop, LIMITED) == Decision(True, reason, Verdict.REACHED)
+    assert in_force(stop, told(looser)) is None
+    assert in_force(stop, told(tighter)) is not None
+    assert in_force(stop | {"reason": "pool"}, told(looser)) is not None
+    assert in_force(stop | {"verdict": "certified"}, told(looser)) is not None
