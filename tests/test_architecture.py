@@ -31,7 +31,7 @@ ROWS: list[set[str]] = [
     {"store", "label_studio", "local_studio", "expert", "scoring", "runner"},
     {"looks", "intake"},
     {
-        *("merge", "evaluate", "stopping", "reserve", "forecast", "predictions"),
+        *("merge", "evaluate", "stopping", "reserve", "pace", "forecast", "predictions"),
         *("features", "inspection", "learner", "search", "labeling", "guard"),
     },
     {"sources", "extractors"},
