@@ -21,6 +21,7 @@ from .errors import ActiveLoopError, ConfigError, FolderError
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
 
     from .demo import Comparison
     from .report import Status
@@ -129,6 +130,64 @@ def init(folder: Path, data: Path, yes: bool, **given: Any) -> None:
     except click.Abort:
         click.echo("\nnothing was written.", err=True)
         raise SystemExit(PAUSED) from None
+
+
+@main.command()
+@folder_argument
+@click.option("--target", type=float, default=None, help="Value of the metric to reach.")
+@click.option("--budget", type=int, default=None, help="Answers that may be asked for, in all.")
+@click.option("--alpha", type=float, default=None, help="Chance of a false certificate.")
+@click.option(
+    "--quality",
+    "qualities",
+    type=float,
+    multiple=True,
+    help="Share that the model may really get right; may be repeated.",
+)
+@click.option("--classes", type=int, default=None, help="How many possible answers there are.")
+@click.option("--items", "n_items", type=int, default=None, help="How many items there are.  [default: plenty]")
+@click.option("--seconds", type=float, default=None, help="Seconds that an answer takes.")
+@click.option("--price", type=float, default=None, help="What an hour of labelling costs.")
+@click.option("--per-day", type=int, default=None, help="Answers a day, of all people together.")
+@click.option("--time-zone", default=None, help='Time zone of these days, for instance "Asia/Seoul".')
+@click.option("--start", default="", metavar="DATE", help="First day of labelling.  [default: today]")
+@click.option("--agreement", type=float, default=None, help="Share of the items on which two people agree.")
+@click.option("--positive-share", type=float, default=None, help="Share of items that count, for metrics of one class.")
+@json_flag
+def plan(
+    folder: Path,
+    qualities: tuple[float, ...],
+    n_items: int | None,
+    start: str,
+    agreement: float | None,
+    positive_share: float | None,
+    as_json: bool,
+    **told: Any,
+) -> None:
+    """Say what a proof will cost, and how likely it is, before anybody labels. Without loop.toml from options alone."""
+    from .planning import LEGEND, Premises, first_day, make_plan, sentences, table, with_options
+
+    written = (folder / "loop.toml").exists()
+    if not written and folder != Path():
+        click.echo(f"{folder} has no loop.toml: this plan is from the options alone.", err=True)
+    settings = with_options(_settings(folder) if written else None, **told)
+    if written and n_items is None:
+        from .sources import open_source
+
+        n_items = len(open_source(settings.data, folder).records())
+    day = first_day(start, settings.budget)
+    found = make_plan(Premises(settings, day, n_items, qualities, positive_share, agreement))
+    if as_json:
+        _print_json(found.as_dict())
+        return
+    for sentence in sentences(found):
+        click.echo(f" {sentence}")
+    console = _console()
+    console.width = max(console.width, 120)  # a table that is cut off tells nothing
+    console.print(_grid(*table(found)))
+    click.echo(f" {LEGEND}")
+    for note in found.notes:
+        click.echo(f" ! {note}")
 
 
 @main.command("import")
@@ -289,6 +348,19 @@ def doctor(folder: Path, as_json: bool) -> None:
 
 
 # what the commands share
+
+
+def _grid(head: list[str], rows: list[list[str]]) -> Table:
+    """A table of numbers."""
+    from rich import box
+    from rich.table import Table
+
+    grid = Table(box=box.SIMPLE_HEAD, collapse_padding=True)
+    for name in head:
+        grid.add_column(name, justify="right")
+    for row in rows:
+        grid.add_row(*row)
+    return grid
 
 
 def _ask(question: str, default: str) -> str:

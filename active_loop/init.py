@@ -16,15 +16,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
+from .chances import Proof, proof_of, quality_needed
 from .config import write_settings
 from .domain import Verdict
 from .errors import ActiveLoopError, ConfigError, DataError, unknown_name
-from .evaluate import METRICS, fewest_right, lower_bound, posterior
+from .evaluate import METRICS, lower_bound
 from .inspection import Column, Inspection, inspect
+from .planning import hopeless, named
 from .settings import (
     BudgetSettings,
     DataSettings,
-    LookPlan,
     ModelSettings,
     Settings,
     TargetSettings,
@@ -32,7 +33,6 @@ from .settings import (
     check,
 )
 from .sources import IMAGE_SUFFIXES, open_source
-from .stopping import LIKELY
 from .tasks import make_task, normalise
 
 Ask = Callable[[str, str], str]
@@ -99,36 +99,31 @@ def write_loop(folder: Path, data: Path, given: Given, ask: Ask | None, say: Say
 
 
 def outlook(settings: Settings, n_items: int) -> str:
-    """What can be proven with the budget, in one or two sentences; before any money is spent."""
-    target, plan = settings.target, LookPlan.at_import(n_items, settings.budget.answers)
-    m, wanted = plan.m(1), f"{_NAMES[target.metric]} ≥ {target.value:g}"
-    budget = f"{settings.budget.answers} answers"
-    if m < 1:
-        return f"→ With {n_items} items nothing can be proven: none is left for testing."
-    likely = f"a score of about {_share_that_seems_enough(m, target.value):.2f} on {m} test items shows it"
-    if not METRICS[target.metric].certifiable:
-        return f'→ {wanted} can be shown to be "likely", not certified; with {budget}, {likely}.'
-    if settings.data.group:
-        return f'→ With groups, {wanted} can be shown to be "likely", not certified; with {budget}, {likely}.'
-    needed = fewest_right(m, target.alpha / 2, target.value)
-    if needed is None:
-        best = lower_bound(m, m, target.alpha / 2)
-        return (
-            f"→ {wanted} cannot be certified at the first look: even {m} of {m} right would prove only {best:.3f}. "
-            'A larger budget, more items or a lower target would help; "likely" is within reach.'
-        )
-    certified = f"{needed} of {m} test answers must be right at the first look ({needed / m:.3f})"
-    if settings.stop_on == Verdict.CERTIFIED:
-        return (
-            f"→ {wanted} can be certified with {budget}: {certified}; {settings.budget.answers - m} are left to learn."
-        )
-    return f'→ With {budget} the loop stops when {wanted} is "likely": {likely}. To certify it, {certified}.'
+    """What can be proven with the budget, in a few sentences; before any money is spent."""
+    proof = proof_of(settings, n_items)
+    never = hopeless(settings, proof)
+    return f"→ {never or _within_reach(settings, proof)}"
 
 
-def _share_that_seems_enough(m: int, target: float) -> float:
-    """Share of `m` test items that must be right for the target to be likely."""
-    right = next((right for right in range(m + 1) if posterior(right, m, target) >= LIKELY), m)
-    return right / m
+def _within_reach(settings: Settings, proof: Proof) -> str:
+    """What the first look takes, and how good a model it takes."""
+    m, wanted, budget = proof.sizes[0], named(settings), f"{settings.budget.answers} answers"
+    sure, seems, right = quality_needed(proof.first), proof.right_to_be_likely(1), proof.right(1)
+    model = f" A model that is really at {sure:.3f} does it with a chance of 80 %." if sure is not None else ""
+    likely = f"a score of about {(m if seems is None else seems) / m:.2f} on {m} test items shows it"
+    if not proof.certifiable:
+        groups = "With groups, " if settings.data.group else ""
+        return f'{groups}{wanted} can be shown to be "likely", not certified; with {budget}, {likely}.{model}'
+    certified = f"{right} of {m} test answers must be right at the first look"
+    if right is None:
+        later = f"it takes look {proof.earliest}" if proof.earliest else "the budget is too small"
+        certified = (
+            f"{later}: at the first even {m} of {m} right would prove only {lower_bound(m, m, proof.level(1)):.3f}"
+        )
+    if proof.stop_on == Verdict.CERTIFIED:
+        learn = settings.budget.answers - m
+        return f"{wanted} can be certified with {budget}: {certified}; {learn} are left to learn.{model}"
+    return f'With {budget} the loop stops when {wanted} is "likely": {likely}.{model} To certify it, {certified}.'
 
 
 # asking

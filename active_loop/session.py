@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .chances import proof_of
 from .domain import Progressed, StepResult, Stopped
 from .driver import Driver, Report, Unreachable
 from .errors import ActiveLoopError, ConfigError, FolderError, LabelingError
@@ -24,6 +25,7 @@ from .label_studio import Finding, LabelStudio
 from .labeling import LabelingBackend, Terminal
 from .local_studio import LocalStudio
 from .loop import Loop, refuse_changes
+from .planning import hopeless
 from .runner import InlineRunner, ProcessRunner, Runner
 from .settings import LabelingSettings, Settings
 from .sources import Source, open_source
@@ -335,12 +337,19 @@ def examine(folder: Path, read: Callable[[], Settings]) -> list[Finding]:
             Finding(True, f"{settings.data.path}: {n} items, {source.n_duplicates} exact duplicates merged")
         )
         findings += [Finding(True, notice) for notice in source.notices]
+        findings += _examine_target(settings, n)
     except ActiveLoopError as error:
         findings.append(Finding(False, str(error)))
     findings += _examine_folder(folder)
     if settings.labeling.backend == "label-studio":
         findings += _examine_place(folder, settings)
     return findings
+
+
+def _examine_target(settings: Settings, n_items: int) -> list[Finding]:
+    """A target that no model can be proven to reach with this budget and these items."""
+    never = hopeless(settings, proof_of(settings, n_items))
+    return [Finding(False, never)] if never else []
 
 
 def _examine_folder(folder: Path) -> list[Finding]:

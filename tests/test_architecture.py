@@ -29,7 +29,8 @@ ROWS: list[set[str]] = [
     {"report"},
     {"answers"},
     {"store", "label_studio", "local_studio", "expert", "scoring", "runner"},
-    {"looks", "intake"},
+    {"planning"},
+    {"looks", "intake", "chances"},
     {
         *("merge", "evaluate", "stopping", "reserve", "pace", "forecast", "predictions"),
         *("features", "inspection", "learner", "search", "labeling", "guard"),
