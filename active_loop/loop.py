@@ -42,7 +42,7 @@ from .domain import (
 )
 from .errors import ConfigError
 from .labeling import LabelingBackend, Publication
-from .merge import merge
+from .merge import Merging
 from .predictions import Predictions
 from .reserve import Prefix, Spending, prefix, states
 from .runner import Runner
@@ -100,7 +100,7 @@ class Loop:
         self._predicted = Predictions(self.cache / "rounds")
         self._features: FeatureFile | None = None
         self._republished = self._retired = False
-        self._merged_at: tuple[int, dict[int, Merged]] = (-1, {})
+        self._merges: list[tuple[int, Merging]] = []
         refuse_changes(store, settings)
 
     # the only way forward
@@ -143,7 +143,7 @@ class Loop:
         if not self.store.events("created"):
             self.store.uid(self._uid)
             return Progressed("loop created")
-        body, known = to_json(self.settings), self.store.setting()
+        body, known = self._settings_text, self.store.setting()
         if known and known[1] == body:
             return None
         version = self.store.add_setting(body)
@@ -520,6 +520,10 @@ class Loop:
         return np.sort(rng.choice(first, size=min(_SAMPLE, len(first)), replace=False))
 
     @cached_property
+    def _settings_text(self) -> str:
+        return to_json(self.settings)
+
+    @cached_property
     def task(self) -> Task:
         return make_task(self.settings.task)
 
@@ -544,14 +548,22 @@ class Loop:
         found = self.store.setting(round_.setting)
         return from_json(found[1]) if found else self.settings
 
-    def merged(self) -> dict[int, Merged]:
+    def merged(self) -> Mapping[int, Merged]:
         """All that was said about each item so far."""
         return self._merge(self.store.annotation_position())
 
-    def _merge(self, upto: int) -> dict[int, Merged]:
-        if self._merged_at[0] != upto:
-            self._merged_at = (upto, merge(self.store.annotations(upto), reader(self.task)))
-        return self._merged_at[1]
+    def _merge(self, upto: int) -> Mapping[int, Merged]:
+        """All that was said about each item up to this place; worth nothing after the next call."""
+        known = [pair for pair in self._merges if pair[0] <= upto]
+        at, merging = max(known, key=lambda pair: pair[0], default=(0, None))
+        if merging is None or at != upto:
+            # Two are kept: rounds lag behind the newest answer, and both only ever grow.
+            kept = [pair for pair in self._merges if pair[1] is not merging]
+            if merging is None:
+                merging = Merging(reader(self.task))
+            merging.add(self.store.annotations(upto, after=at))
+            self._merges = [*kept, (upto, merging)][-2:]
+        return merging.merged
 
     def progress(self) -> list[Progress]:
         """What the gate sees: one entry per ranked round."""

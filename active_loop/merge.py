@@ -18,22 +18,38 @@ Rule = Callable[[Sequence[str]], Consensus]
 """At least one vote, one label per person → what they come to, whatever their order."""
 
 
-def merge(annotations: Iterable[Annotation], parse: Parse, consensus: Rule = majority) -> dict[int, Merged]:
-    """What was said about each item: position → `Merged`; `consensus` is the task's own rule.
+class Merging:
+    """What was said about each item, as answers come in: only the items that they are about are settled again.
 
-    `annotations` are in the store's order; where two versions of one annotation, or two answers of one person,
-    carry the same time, the later in that order counts.
+    `add` takes annotations in the store's order; where two versions of one annotation, or two answers of one person,
+    carry the same time, the later in that order counts. `merged` (position → `Merged`) is up to date after each call.
     """
-    latest: dict[tuple[str, str], Annotation] = {}
-    for annotation in annotations:
-        key = (annotation.source, annotation.id)
-        if key not in latest or annotation.updated_at >= latest[key].updated_at:
-            latest[key] = annotation
-    by_item: dict[int, list[Annotation]] = {}
-    for annotation in latest.values():
-        if annotation.item is not None:
-            by_item.setdefault(annotation.item, []).append(annotation)
-    return {item: _merge_item(item, versions, parse, consensus) for item, versions in by_item.items()}
+
+    def __init__(self, parse: Parse, consensus: Rule = majority) -> None:
+        self.merged: dict[int, Merged] = {}
+        self._parse = parse
+        self._consensus = consensus
+        self._versions: dict[int, dict[tuple[str, str], Annotation]] = {}
+
+    def add(self, annotations: Iterable[Annotation]) -> None:
+        """Take more annotations in, at most once each."""
+        touched = set()
+        for annotation in annotations:
+            if annotation.item is None:
+                continue
+            versions, key = self._versions.setdefault(annotation.item, {}), (annotation.source, annotation.id)
+            if key not in versions or annotation.updated_at >= versions[key].updated_at:
+                versions[key] = annotation
+                touched.add(annotation.item)
+        for item in sorted(touched):
+            self.merged[item] = _merge_item(item, [*self._versions[item].values()], self._parse, self._consensus)
+
+
+def merge(annotations: Iterable[Annotation], parse: Parse, consensus: Rule = majority) -> dict[int, Merged]:
+    """What was said about each item: position → `Merged`; `consensus` is the task's own rule. See `Merging`."""
+    merging = Merging(parse, consensus)
+    merging.add(annotations)
+    return merging.merged
 
 
 def _merge_item(item: int, versions: list[Annotation], parse: Parse, consensus: Rule) -> Merged:

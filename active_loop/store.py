@@ -181,6 +181,8 @@ class Store:
 
     def __init__(self, path: Path | str, *, readonly: bool = False, now: Callable[[], datetime] = _utc_now) -> None:
         self._now = now
+        self._readonly = readonly
+        self._rounds: tuple[int, list[Round]] | None = None  # with the number of changes at which they were read
         self.path = path
         if readonly and path != ":memory:" and not Path(path).is_file():
             raise FolderError(f"no loop was started in {Path(path).parent}: there is no {Path(path).name} in it.")
@@ -389,7 +391,11 @@ class Store:
 
     def rounds(self) -> list[Round]:
         """All rounds by number, the cold start first."""
-        return [_round(row) for row in self._db.execute("SELECT * FROM round ORDER BY number")]
+        changes = self._db.total_changes
+        if self._rounds is None or self._rounds[0] != changes or self._readonly:
+            found = [_round(row) for row in self._db.execute("SELECT * FROM round ORDER BY number")]
+            self._rounds = (changes, found)
+        return list(self._rounds[1])
 
     def scores(self) -> list[Score]:
         return [Score(*row) for row in self._db.execute("SELECT * FROM score ORDER BY round, metric")]

@@ -7,13 +7,14 @@ import random
 import statistics
 from datetime import UTC, datetime, timedelta
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from active_loop.answers import reader
 from active_loop.domain import Annotation, AnswerKind, Outcome
-from active_loop.merge import merge
+from active_loop.merge import Merging, merge
 from active_loop.tasks import BROKEN, UNSURE, MultiLabel, Number, SingleChoice
 
 PARSE = reader(SingleChoice(("cat", "dog", "cow")))
@@ -212,3 +213,21 @@ def test_with_an_odd_number_of_people_several_classes_are_never_disputed(votes: 
         assert agreement is not None
         assert 0 <= agreement <= 1
         assert (agreement == 1) == all(vote == set(wanted) for vote in votes)
+
+
+def test_answers_that_come_in_piece_by_piece_merge_to_what_all_of_them_merge_to() -> None:
+    draw = np.random.default_rng(3)
+    answers = [
+        said(
+            str(draw.choice(["cat", "dog", "cow"])),
+            str(draw.choice(["ann", "bob"])),
+            id=str(draw.integers(4)),
+            at=int(draw.integers(5)),
+            item=int(draw.integers(3)),
+        )
+        for _ in range(60)
+    ]
+    merging = Merging(PARSE)
+    for place in range(0, 60, 7):
+        merging.add(answers[place : place + 7])
+        assert merging.merged == merge(answers[: place + 7], PARSE)
