@@ -23,8 +23,6 @@ from .stopping import FEWEST_LABELS
 
 _BUDGETS: Final = (200, 300, 400, 500, 1000)
 _EXACT: Final = ("accuracy", "subset_accuracy")
-_OF_ALL_ITEMS: Final = (*_EXACT, "macro_f1", "micro_f1")
-"""Metrics to which every test item counts."""
 
 _BUDGET_OPTIONS: Final = (
     *(("answers", "budget"), ("seconds_per_label", "seconds"), ("price_per_hour", "price")),
@@ -208,9 +206,9 @@ def _check(premises: Premises) -> None:
             "give a target below 1, for instance 0.99."
         )
     check(premises.settings)
-    if target.metric not in _OF_ALL_ITEMS and premises.positive_share is None:
+    if target.positive and premises.positive_share is None:
         raise ConfigError(
-            f"cannot plan for {target.metric} without the share of items of its class: only they count; "
+            f'cannot plan for {target.metric} of "{target.positive}" without the share of its items: only they count; '
             "give it by --positive-share, for instance 0.1."
         )
     if premises.n_items is not None and premises.n_items < 1:

@@ -304,6 +304,8 @@ def test_what_is_no_share_of_all_items_is_approximate_or_refused() -> None:
     assert "at most be shown as likely" in macro.notes[0]
     assert "Approximate: macro_f1 is planned as if it were accuracy" in macro.notes[1]
     assert {row[3] for row in table(macro)[1]} == {"likely"}
+    with pytest.raises(ConfigError, match='cannot plan for recall of "red" without the share of its items'):
+        planned({"target": {"metric": "recall", "positive": "red"}})
     with pytest.raises(ConfigError, match="cannot plan for mae"):
         planned({"target": {"metric": "mae"}})
 
