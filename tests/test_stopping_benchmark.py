@@ -86,7 +86,7 @@ def test_other_rules_stop_where_they_say(bench: SimpleNamespace) -> None:
     assert bench.rules.uncorrected(200, rounds, 0.9) == bench.rules.Stop(3, 270)
     assert bench.rules.unlimited(rounds, 0.9) == bench.rules.Stop(3, 370), "after a look at 50 labels, one at 63 or more"
     assert bench.rules.unlimited(rounds, 0.8) == bench.rules.Stop(1, 250)
-    assert bench.rules.reading(100, rounds, 0.995) is None
+    assert bench.rules.reading(100, rounds, 1.01) is None
 
 
 def test_the_page_counts_loops_and_not_draws(bench: SimpleNamespace) -> None:
