@@ -27,16 +27,14 @@ from query_strategies.modal import labelled_count, learner_view
 from query_strategies.pool import (
     BLOCK_SIZE,
     Floats,
-    Ids,
-    Matrix,
     MissingNeedError,
     PoolTooSmallError,
     PoolView,
     PredictionError,
     Rows,
     StrategyError,
-    mix,
 )
+from query_strategies.rows import Ids, Matrix, mix
 
 __all__ = [
     "BLOCK_SIZE",

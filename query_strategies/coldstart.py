@@ -30,7 +30,8 @@ from query_strategies.geometry import (
     squared_distances,
     unlike_first,
 )
-from query_strategies.pool import Matrix, PoolView, Rows
+from query_strategies.pool import PoolView, Rows
+from query_strategies.rows import Matrix
 
 SAMPLE = 20_000
 """Rows on which centres are found; of more, a random sample of this size is drawn. All rows are candidates."""

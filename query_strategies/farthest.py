@@ -18,7 +18,8 @@ from scipy import sparse
 
 from query_strategies.base import TieKeys, top_n
 from query_strategies.geometry import Reals, Space, nearest_of, reach, sampled, squared_distances, squared_lengths
-from query_strategies.pool import Matrix, PoolView, Rows
+from query_strategies.pool import PoolView, Rows
+from query_strategies.rows import Matrix
 
 CENTRE_SAMPLE = 20_000
 """Rows whose mean is the centre of a pool; of more, a random sample of this size is drawn."""

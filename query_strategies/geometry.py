@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from query_strategies.base import TieKeys
-from query_strategies.pool import Matrix, PoolView, Rows, StrategyError, is_sparse
+from query_strategies.pool import PoolView, Rows, StrategyError
+from query_strategies.rows import Matrix, is_sparse
 
 MAX_STEPS = 50
 """Steps of Lloyd's iteration; it mostly settles in fewer than 20."""

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from query_strategies.base import PoolStrategy, Selection, tie_keys
 from query_strategies.farthest import TIED, lowest
 from query_strategies.geometry import CACHE_NUMBERS, ROUNDING, Reals, as_numbers, row_steps, row_width, squared_lengths
-from query_strategies.pool import Matrix, PoolView, Rows, is_sparse
+from query_strategies.pool import PoolView, Rows
+from query_strategies.rows import Matrix, is_sparse
 from query_strategies.uncertainty import consensus
 
 REFUSALS = 1 / 1000

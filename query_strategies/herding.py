@@ -32,7 +32,8 @@ from query_strategies.geometry import (
     squared_lengths,
     unlike_first,
 )
-from query_strategies.pool import Matrix, PoolView, Rows, StrategyError
+from query_strategies.pool import PoolView, Rows, StrategyError
+from query_strategies.rows import Matrix
 from query_strategies.uncertainty import Margin
 
 CANDIDATES = 20_000

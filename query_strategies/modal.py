@@ -16,7 +16,8 @@ from scipy import sparse
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
-from query_strategies.pool import Floats, Matrix, PoolView, Predict, PredictionError, Rows, as_rows, is_sparse
+from query_strategies.pool import Floats, PoolView, Predict, PredictionError, Rows
+from query_strategies.rows import Matrix, as_rows, is_sparse
 
 
 def labelled_count(learner: Any) -> int:

@@ -18,8 +18,8 @@ from sklearn.linear_model import LogisticRegression
 
 from query_strategies.base import PoolStrategy, ScoreStrategy, Selection, top_classes
 from query_strategies.geometry import Reals, row_steps, sampled
-from query_strategies.numbers import predictions_for
-from query_strategies.pool import Floats, PoolView, StrategyError, mix
+from query_strategies.pool import Floats, PoolView, StrategyError
+from query_strategies.rows import mix
 from query_strategies.strips import by_strips
 from query_strategies.uncertainty import added, consensus, entropy
 
@@ -173,7 +173,7 @@ def _ranked(proba: Floats) -> Reals:
 
 def _label_counter(view: PoolView) -> _LabelCounter | None:
     """What the labelled rows tell of the number of labels; None where they tell nothing."""
-    predictions = predictions_for(view, view.labelled_X)
+    predictions = view.predictions_elsewhere(view.labelled_X)
     if predictions is None:
         return None
     counts = _label_sets(view, predictions.shape[2]).sum(axis=1).astype(np.int64)

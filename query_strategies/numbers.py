@@ -29,7 +29,8 @@ from query_strategies.geometry import (
     squared_distances,
     squared_lengths,
 )
-from query_strategies.pool import Floats, Matrix, PoolView, Rows, StrategyError, is_sparse
+from query_strategies.pool import Floats, PoolView, Rows, StrategyError
+from query_strategies.rows import Matrix, is_sparse
 from query_strategies.uncertainty import added
 
 CHUNK = 1_024
@@ -37,17 +38,6 @@ CHUNK = 1_024
 
 CENTRE_SAMPLE = 20_000
 """Rows whose mean is the origin in which distances are taken."""
-
-
-def predictions_for(view: PoolView, X: Matrix) -> Floats | None:
-    """What the pool's model predicts for rows X that are not in the pool, checked as `PoolView.predictions` does.
-
-    None where there are no such rows, or no model to ask, only a table of predictions.
-    """
-    if X is None or not X.shape[0] or view._predict is None:
-        return None
-    rows = np.arange(X.shape[0])
-    return PoolView(rows, X, predict=view._predict, classes=view.classes, task=view.task).predictions(rows)
 
 
 def mean_of(predictions: Floats) -> Reals:
@@ -323,7 +313,7 @@ def _known(view: PoolView) -> list[tuple[Matrix, Reals]]:
     known = []
     if view.labelled_X is not None and view.labelled_X.shape[0]:
         known.append((view.labelled_X, _labels(view)))
-    expected = predictions_for(view, view.pending_X)
+    expected = view.predictions_elsewhere(view.pending_X)
     if expected is not None:
         known.append((view.pending_X, mean_of(expected)))
     return known

@@ -9,24 +9,20 @@ nothing of files, labels by name, or where the model came from.
 from __future__ import annotations
 
 import copy
-import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property, partial
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import sparse
 
 from query_strategies import fused
 from query_strategies.fused import NUMBERS, Fused
+from query_strategies.rows import Ids, Matrix, as_rows, content_ids
 from query_strategies.strips import SUM_TOLERANCE, Kernel, by_strips, filled, votes
 
 Floats: TypeAlias = NDArray[np.floating[Any]]
-Ids: TypeAlias = NDArray[np.uint64]
 Rows: TypeAlias = NDArray[np.int64]
-Matrix: TypeAlias = Any
-"""(n, d): a dense array (a memory map, too), or a scipy csr matrix or array."""
 Predict: TypeAlias = Callable[[Matrix], Floats]
 FitPredict: TypeAlias = Callable[[Rows, NDArray[Any]], Predict]
 
@@ -90,6 +86,7 @@ class PoolView:
         self._X = as_rows(X)
         self._rows: Rows | None = None if rows is None else np.asarray(rows, dtype=np.int64)
         self._given_ids = None if ids is None else _as_ids(ids)
+        self._origin: Rows | None = None  # of a subset, the rows of the pool that it was cut from
         self._predict = predict
         self._predictions: Floats | None = None
         self._votes: NDArray[np.integer[Any]] | None = None
@@ -155,6 +152,7 @@ class PoolView:
         for cached in ("ids", "order"):
             view.__dict__.pop(cached, None)
         view.n = int(rows.size)
+        view._origin = rows if self._origin is None else self._origin[rows]
         view._rows = (rows if self._rows is None else self._rows[rows]) if self._X is not None else None
         view._given_ids = None if self._given_ids is None else self._given_ids[rows]
         view._predictions = None if self._predictions is None else self._predictions[:, rows]
@@ -243,6 +241,16 @@ class PoolView:
         self._check(block, rows)
         return block
 
+    def predictions_elsewhere(self, X: Matrix) -> Floats | None:
+        """The predictions of all members for rows X that are not in the pool, checked as those of the pool are.
+
+        None where there are no such rows, or no model to ask, only a table of predictions.
+        """
+        if X is None or not X.shape[0] or self._predict is None:
+            return None
+        rows = np.arange(X.shape[0])
+        return PoolView(rows, X, predict=self._predict, classes=self.classes, task=self.task).predictions(rows)
+
     def vote_blocks(self) -> Iterator[tuple[Rows, NDArray[np.integer[Any]]]]:
         """(rows, (members, rows) the class code that each member votes for), block by block.
 
@@ -293,11 +301,15 @@ class PoolView:
         block.flags.writeable = False
         return block
 
+    def _named(self, rows: Rows) -> Rows:
+        """The rows as whoever made the pool counts them."""
+        return rows if self._origin is None else self._origin[rows]
+
     def _check(self, block: Floats, rows: Rows) -> None:
         if self.task == "choice":
             self._check_choice(block, rows, slice(None))
         elif self.task == "multi_label":
-            _refuse_where(~((block >= 0) & (block <= 1)), block, rows, "label")
+            _refuse_where(~((block >= 0) & (block <= 1)), block, self._named(rows), "label")
         else:
             self._check_number(block, rows)
 
@@ -306,7 +318,7 @@ class PoolView:
         if wrong.any():
             member, position = np.argwhere(wrong)[0]
             raise PredictionError(
-                f"the prediction of row {rows[position]} (member {member}) is {block[member, position]}: "
+                f"the prediction of row {self._named(rows)[position]} (member {member}) is {block[member, position]}: "
                 "repair the model or its features."
             )
 
@@ -319,11 +331,12 @@ class PoolView:
         if wrong.any():
             member, position = np.argwhere(wrong)[0]
             raise PredictionError(
-                f"the predictions of row {rows[position]} (member {member}) add up to {sums[member, position]}, "
-                f"not to 1: {block[member, position, :8].tolist()}; repair the model, or give probabilities."
+                f"the predictions of row {self._named(rows)[position]} (member {member}) add up to "
+                f"{sums[member, position]}, not to 1: {block[member, position, :8].tolist()}; "
+                "repair the model, or give probabilities."
             )
         if block.min() < -SUM_TOLERANCE:
-            _refuse_where(block < -SUM_TOLERANCE, block, rows, "class")
+            _refuse_where(block < -SUM_TOLERANCE, block, self._named(rows), "class")
 
 
 def _refuse_where(wrong: NDArray[np.bool_], block: Floats, rows: Rows, column: str) -> None:
@@ -340,70 +353,6 @@ def _check_width(name: str, known: Matrix, X: Matrix) -> None:
         return
     if known.shape[1] != X.shape[1]:
         raise StrategyError(f"{name} has {known.shape[1]} columns, and X has {X.shape[1]}: give the same features.")
-
-
-def as_rows(X: Matrix) -> Matrix:
-    """X in a form whose rows can be picked by an integer array: a dense array or csr; None stays None.
-
-    Data frames and lists of rows become arrays, a list of texts an array of objects; other sparse forms become
-    csr (a copy).
-    """
-    if X is None or isinstance(X, np.ndarray):
-        return X
-    if is_sparse(X):
-        return X.tocsr()
-    texts = isinstance(X, list | tuple) and len(X) > 0 and isinstance(X[0], str)
-    return np.asarray(X, dtype=object) if texts else np.asarray(X)
-
-
-def is_sparse(X: Matrix) -> bool:
-    """Whether X is a scipy sparse matrix or array."""
-    return bool(sparse.issparse(X))
-
-
-def content_ids(X: Matrix) -> Ids:
-    """One 64-bit id per row, from its content: equal rows get equal ids, whether dense or sparse, float32 or float64.
-
-    Numbers count by their value as float64, zeros not at all; rows of anything else by what they print as.
-    """
-    if is_sparse(X):
-        entries = X.tocsr()
-        rows = np.repeat(np.arange(X.shape[0]), np.diff(entries.indptr))
-        return _sum_by_row(rows, entries.indices, entries.data, X.shape[0])
-    dense = X.reshape(len(X), -1)
-    if dense.dtype.kind not in "biuf":
-        return np.array([_text_id(row) for row in dense], dtype=np.uint64)
-    ids = np.empty(len(dense), dtype=np.uint64)
-    step = max(1, 2**20 // max(1, dense.shape[1]))
-    for start in range(0, len(dense), step):
-        part = dense[start : start + step]
-        columns = np.broadcast_to(np.arange(part.shape[1]), part.shape)
-        ids[start : start + step] = mix(np.where(part == 0, 0, _entry_keys(columns, part)).sum(axis=1, dtype=np.uint64))
-    return ids
-
-
-def _sum_by_row(rows: Rows, columns: Rows, values: Floats, n: int) -> Ids:
-    sums = np.zeros(n, dtype=np.uint64)
-    kept = values != 0
-    np.add.at(sums, rows[kept], _entry_keys(columns[kept], values[kept]))
-    return mix(sums)
-
-
-def _entry_keys(columns: Rows, values: Floats) -> Ids:
-    bits = np.ascontiguousarray(values, dtype=np.float64).view(np.uint64)
-    return mix(bits ^ mix(columns.astype(np.uint64)))
-
-
-def _text_id(row: NDArray[Any]) -> int:
-    return int.from_bytes(hashlib.blake2b(repr(row.tolist()).encode(), digest_size=8).digest(), "big")
-
-
-def mix(x: Ids) -> Ids:
-    """Scramble 64-bit numbers, one to one: the finaliser of SplitMix64 (Steele, Lea, Flood 2014)."""
-    x = x + np.uint64(0x9E3779B97F4A7C15)
-    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return x ^ (x >> np.uint64(31))
 
 
 def _as_ids(ids: ArrayLike) -> Ids:

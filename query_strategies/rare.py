@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from query_strategies.base import Floor, PoolStrategy, ScoreStrategy, Selection, TieKeys, tie_keys, top_n
 from query_strategies.geometry import Reals, Space, row_steps, sampled, squared_distances
-from query_strategies.pool import Floats, Matrix, PoolView, PredictionError, Rows, StrategyError
+from query_strategies.pool import Floats, PoolView, PredictionError, Rows, StrategyError
+from query_strategies.rows import Matrix
 from query_strategies.uncertainty import consensus
 from query_strategies.wrappers import Wrapper, among, check_share, choice, drawn, spread, woven
 

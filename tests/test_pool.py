@@ -129,3 +129,21 @@ def test_places_in_a_tie_are_computed_for_tied_rows_only() -> None:
     utilities = np.array([5.0, 1, 1, 1, 0, 0, 0, 0, 0])
     assert top_n(utilities, 2, np.arange(9), keys).tolist() == [0, 1]
     assert set(seen) == {0, 1, 2, 3}
+
+
+@pytest.mark.parametrize(
+    ("task", "table"),
+    [("choice", [[0.5, 0.9]]), ("choice", [[-0.1, 1.1]]), ("multi_label", [[0.5, 1.2]]), ("number", [np.nan])],
+)
+def test_a_subset_names_rows_as_the_whole_pool_counts_them(task: str, table: Any) -> None:
+    X = np.arange(20.0)[:, None]
+
+    def predict(rows: Any) -> Any:
+        wrong = rows[:, 0] == 17
+        sound = np.full((len(rows), *np.shape(table)[1:]), 0.5)
+        return np.where(wrong.reshape(-1, *[1] * (sound.ndim - 1)), table, sound)[None]
+
+    view = PoolView(np.arange(20), X, predict=predict, task=task)
+    within = view.subset(np.arange(10, 20)).subset(np.array([3, 7, 9]))
+    with pytest.raises(PredictionError, match="row 17"):
+        list(within.blocks())
