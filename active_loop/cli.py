@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .errors import ActiveLoopError, ConfigError, FolderError
+from .settings import metrics_of
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -115,7 +116,8 @@ def demo(folder: Path, me: bool, clean: bool, as_json: bool) -> None:
 @click.option("--group", default="", metavar="COLUMN", help="Items of one group stay on one side of the test split.")
 @click.option("--id", "id_column", default="", metavar="COLUMN", help="Column that names the items.")
 @click.option("--classes", default="", help="The possible answers, with commas between them.")
-@click.option("--metric", type=click.Choice(["accuracy", "macro_f1"]), help="What is to be reached.")
+@click.option("--metric", type=click.Choice(metrics_of("choice")), help="What is to be reached.")
+@click.option("--positive", default="", metavar="CLASS", help="The class that a metric of one class is about.")
 @click.option("--target", type=float, default=None, help="Value of the metric to reach.")
 @click.option("--budget", type=int, default=None, help="Answers that may be asked for, in all.")
 @click.option("--question", default="", help="The question shown above the choices.")

@@ -253,7 +253,8 @@ class Look:
 
     The `number`-th look in the life of the loop has level alpha / 2**number. It judges the newest scored round on
     the test items from `first` (a place in the reserved order) up to its `m`-th resolved one; `correct` of `n`
-    were right. `bound` is the lower confidence bound at `level`, `posterior` the probability that the target holds.
+    were right. `low` and `high` bound the `value` as those of a `Score` do. `bound` is the confidence bound at `level`
+    that tests the claim, the upper one where less is better; `posterior` the probability that the target holds.
     """
 
     number: int
@@ -265,6 +266,8 @@ class Look:
     target: float
     metric: str
     value: float
+    low: float
+    high: float
     correct: int
     bound: float
     posterior: float

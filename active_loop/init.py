@@ -20,10 +20,11 @@ from .chances import Proof, proof_of, quality_needed
 from .config import write_settings
 from .domain import Verdict
 from .errors import ActiveLoopError, ConfigError, DataError, unknown_name
-from .evaluate import METRICS, lower_bound
+from .evaluate import doubt, lower_bound
 from .inspection import Column, Inspection, inspect
 from .planning import hopeless, named
 from .settings import (
+    METRICS,
     BudgetSettings,
     DataSettings,
     ModelSettings,
@@ -31,6 +32,8 @@ from .settings import (
     TargetSettings,
     TaskSettings,
     check,
+    measure,
+    positive_class,
 )
 from .sources import IMAGE_SUFFIXES, open_source
 from .tasks import make_task, normalise
@@ -42,8 +45,6 @@ Say = Callable[[str], None]
 
 _T = TypeVar("_T")
 
-_NAMES = {"accuracy": "accuracy", "macro_f1": "macro-F1"}
-_VALUES = {"accuracy": 0.9, "macro_f1": 0.8}
 _BUDGET = 400
 _QUESTIONS = {
     "text": "Which of these fits the text?",
@@ -70,6 +71,7 @@ class Given:
     id_column: str = ""
     classes: str = ""
     metric: str | None = None
+    positive: str = ""
     target: float | None = None
     budget: int | None = None
     question: str = ""
@@ -101,8 +103,24 @@ def write_loop(folder: Path, data: Path, given: Given, ask: Ask | None, say: Say
 def outlook(settings: Settings, n_items: int) -> str:
     """What can be proven with the budget, in a few sentences; before any money is spent."""
     proof = proof_of(settings, n_items)
+    if settings.target.metric not in ("accuracy", "macro_f1"):
+        return f"→ {_within_reach_of_others(settings, proof)}"
     never = hopeless(settings, proof)
     return f"→ {never or _within_reach(settings, proof)}"
+
+
+def _within_reach_of_others(settings: Settings, proof: Proof) -> str:
+    """What the first look can say of a metric to which not every test item counts alike."""
+    if not proof.sizes:
+        return "With so few items nothing can be proven: none is left for testing."
+    verdict = '"likely", not certified' if settings.obstacle else "certified"
+    one_class = METRICS[settings.target.metric].of_one_class
+    about = positive_class(settings.target, settings.task.classes) if one_class else ""
+    counted = f', of which those count where "{about}" is true or predicted' if about else ""
+    return (
+        f"{named(settings)} can be shown to be {verdict}; with {settings.budget.answers} answers the first look has "
+        f"{proof.sizes[0]} test items{counted}."
+    )
 
 
 def _within_reach(settings: Settings, proof: Proof) -> str:
@@ -325,7 +343,7 @@ def _target(known: Column | None, classes: Sequence[str], given: Given, question
             metric, why = "macro_f1", f" (accuracy would be misleading: {100 * n / known.n_filled:.0f} % are {name})"
             if questions.ask is None:
                 questions.say(f"Target: macro-F1{why}.")
-    value = _VALUES[metric] if given.target is None else given.target
+    value = METRICS[metric].usual if given.target is None else given.target
 
     def read(text: str) -> TargetSettings:
         told = TargetSettings(*_metric_and_value(text, metric, value))
@@ -333,22 +351,53 @@ def _target(known: Column | None, classes: Sequence[str], given: Given, question
             raise ConfigError(f"{told.value:g} cannot be reached: give a number between 0 and 1, for instance 0.9.")
         return told
 
-    default = f"{_NAMES[metric]} {value:g}"
+    default = f"{METRICS[metric].words} {value:g}"
     if given.target is not None and (given.metric is not None or questions.ask is None):
-        return read(default)
-    return questions.answered(f"Target{why}", default, read, "")
+        target = read(default)
+    else:
+        target = questions.answered(f"Target{why}", default, read, "")
+    target = replace(target, positive=_positive(target, known, classes, given, questions))
+    if problem := doubt(make_task(TaskSettings(classes=tuple(classes))), target, _shares(known)):
+        questions.say(problem)
+    return target
+
+
+def _positive(
+    target: TargetSettings, known: Column | None, classes: Sequence[str], given: Given, questions: _Questions
+) -> str:
+    """The class that the metric is about: the rarest known one, or the second of two, unless it is said."""
+    if not METRICS[target.metric].of_one_class:
+        return given.positive
+
+    def read(text: str) -> str:
+        return positive_class(replace(target, positive=normalise(text)), classes)
+
+    if given.positive:
+        return read(given.positive)
+    shares = _shares(known)
+    usual = min(classes, key=lambda name: shares.get(name, 0.0)) if shares else classes[1] if len(classes) == 2 else ""
+    return questions.answered(
+        f"Which class is the {METRICS[target.metric].words} of", usual, read, "--positive names it."
+    )
+
+
+def _shares(known: Column | None) -> dict[str, float]:
+    """How much of the known answers each class makes up; empty if too few are known to say so."""
+    if known is None or known.n_filled < _ENOUGH:
+        return {}
+    return {name: n / known.n_filled for name, n in known.values.items()}
 
 
 def _metric_and_value(text: str, metric: str, value: float) -> tuple[str, float]:
     """What "accuracy 0.9", "macro-F1", "0.85" or "85 %" says; what is not said stays as it was, or has its default."""
-    match = re.fullmatch(r"\s*([A-Za-z][\w-]*)?[\s≥>=]*([0-9.]+)?\s*(%)?\s*", text)
+    match = re.fullmatch(r"\s*([A-Za-z][\w. -]*?)?[\s≥≤<>=]*(?:(?<![\w.-])([0-9.]+)\s*(%)?)?\s*", text)
     if not match:
         raise ConfigError(f'"{text}" is no target: give a metric and a value, for instance "accuracy 0.9".')
     if match[1]:
-        name = {"f1": "macro_f1"}.get(match[1].lower(), match[1].lower().replace("-", "_"))
-        if name not in METRICS:
-            raise ConfigError(unknown_name("metric", match[1], METRICS))
-        metric, value = name, value if name == metric else _VALUES[name]
+        words = {each.words.lower(): name for name, each in METRICS.items() if "choice" in each.kinds}
+        told = re.sub(r"[\s_]+", " ", match[1].lower()).strip()
+        name = words.get(told, told.replace(" ", "_").replace("-", "_"))
+        metric, value = name, value if name == metric else measure("choice", name).usual
     if match[2]:
         value = _number(match[2], float) / (100 if match[3] else 1)
     return metric, value

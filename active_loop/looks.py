@@ -12,13 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .domain import Look, LookItem, Merged, Outcome, Score
-from .evaluate import METRICS, WRONG
+from .evaluate import metric_for, truth_codes
 from .reserve import TestState
 from .settings import TargetSettings
 from .stopping import verdict
 from .tasks import Task
 
-Codes = NDArray[np.int64]
+Reals = NDArray[np.float64]
 
 
 def counts(merged: Merged) -> bool:
@@ -41,16 +41,19 @@ def read(
     target: TargetSettings,
     task: Task,
     order: Sequence[int],
-    predicted: Codes,
+    predicted: Reals,
     merged: Mapping[int, Merged],
     rng: np.random.Generator,
 ) -> list[Score]:
-    """A reading on the test items that have an answer; none before there are any. `predicted` follows `order`."""
+    """A reading on the test items that have an answer; none before there are any.
+
+    `predicted` (len(order), …) is the mean of the members' predictions.
+    """
     known = [place for place, item in enumerate(order) if item in merged and counts(merged[item])]
     if not known:
         return []
-    truth = _truth(task, [merged[order[place]] for place in known])
-    reading = METRICS[target.metric].read(truth, predicted[known], len(task.classes), rng)
+    truth = truth_codes(task, [merged[order[place]].label for place in known])
+    reading = metric_for(task, target).read(truth, predicted[known], rng)
     return [Score(round_, target.metric, reading.value, reading.low, reading.high, reading.n)]
 
 
@@ -62,17 +65,19 @@ def judge(
     certifiable: bool,
     task: Task,
     items: Sequence[int],
-    predicted: Codes,
+    predicted: Reals,
     merged: Mapping[int, Merged],
     rng: np.random.Generator,
 ) -> tuple[Look, list[LookItem]]:
-    """Test the claim at level alpha / 2**number on these items; `predicted` (len(items),) are the round's classes.
+    """Test the claim at level alpha / 2**number on these items.
 
-    An item without a valid answer is overdue, and counts as wrong.
+    `predicted` (len(items), …) is the mean of the predictions of the round's members. An item without a valid answer is
+    overdue, and counts as wrong.
     """
     answers = [merged[item] if item in merged and counts(merged[item]) else None for item in items]
-    truth, level, metric = _truth(task, answers), target.alpha / 2**number, METRICS[target.metric]
-    claim = metric.claim(truth, predicted, len(task.classes), target.value, level, rng)
+    truth = truth_codes(task, [answer.label if answer else None for answer in answers])
+    level, metric = target.alpha / 2**number, metric_for(task, target)
+    reading, claim = metric.read(truth, predicted, rng), metric.claim(truth, predicted, target.value, level, rng)
     look = Look(
         number=number,
         round=round_,
@@ -83,6 +88,8 @@ def judge(
         target=target.value,
         metric=target.metric,
         value=claim.value,
+        low=reading.low,
+        high=reading.high,
         correct=claim.correct,
         bound=claim.bound,
         posterior=claim.posterior,
@@ -90,19 +97,6 @@ def judge(
     )
     seen = [
         LookItem(number, item, answer.annotation if answer else None, answer.label if answer else None, name)
-        for item, answer, name in zip(items, answers, task.decode(predicted), strict=True)
+        for item, answer, name in zip(items, answers, task.decode(task.decide(predicted)), strict=True)
     ]
     return look, seen
-
-
-def reading(look: Look, seen: Sequence[LookItem], task: Task) -> Score:
-    """What a look saw, as a reading of its round: with a two-sided interval, on more items than its score."""
-    truth = np.array([task.encode([item.label])[0] if item.label else WRONG for item in seen], dtype=np.int64)
-    predicted = np.asarray(task.encode([item.predicted for item in seen]), dtype=np.int64)
-    found = METRICS[look.metric].read(truth, predicted, len(task.classes), np.random.default_rng([look.number]))
-    return Score(look.round, look.metric, look.value, found.low, found.high, look.n)
-
-
-def _truth(task: Task, answers: Sequence[Merged | None]) -> Codes:
-    """Class codes of test labels; an item that is disputed, or has no answer, counts as wrong."""
-    return np.array([task.encode([a.label])[0] if a and a.label else WRONG for a in answers], dtype=np.int64)

@@ -308,7 +308,7 @@ class Loop:
     def _rank(self, round_: Round, result: RoundResult) -> StepResult:
         """Commit what the round found: its ranking, agreement and score."""
         if round_.number != COLD_START:
-            self._predicted.keep(result.number, result.test_codes, result.sample_codes)
+            self._predicted.keep(result.number, result.test_mean, result.sample_codes)
         strategy = self._job_strategy(round_)
         asks = [
             Ask(
@@ -353,7 +353,7 @@ class Loop:
             settings.target,
             make_task(settings.task),
             self.test_order,
-            result.test_codes,
+            result.test_mean,
             self._merge(round_.annotation_position),
             np.random.default_rng([round_.seed, 4, round_.number]),
         )
@@ -626,14 +626,17 @@ class Loop:
         first = next(r for r in self.store.rounds() if r.number == scores[0].round)
         return not any(_within(key, _ENDS) for key in differences(self._settings_of(first), self.settings))
 
-    def _predictions(self, round_: Round) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Codes that a round's model predicted for the test order and for the sample; fitted again if they are gone."""
+    def _predictions(self, round_: Round) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        """What a round's model predicted: of the test order the mean of its members, of the sample codes.
+
+        It is fitted again if that is gone.
+        """
         kept = self._predicted.find(round_.number)
         if kept is None:
             if self._features is None:
                 self._features = self._encode_job().run()
             again = self._job(round_, rank=False).run()
-            kept = again.test_codes, again.sample_codes
+            kept = again.test_mean, again.sample_codes
             self._predicted.keep(round_.number, *kept)
         return kept
 

@@ -18,7 +18,7 @@ from .chances import Chance, Proof, ceiling, chance, impossible, labels_for_a_pr
 from .domain import Verdict
 from .errors import ConfigError
 from .pace import affordable
-from .settings import ERRORS, BudgetSettings, LookPlan, Settings, TaskSettings, check, deadline, time_zone
+from .settings import ERRORS, METRICS, BudgetSettings, LookPlan, Settings, TaskSettings, check, deadline, time_zone
 from .stopping import FEWEST_LABELS
 
 _BUDGETS: Final = (200, 300, 400, 500, 1000)
@@ -289,8 +289,8 @@ def named(settings: Settings) -> str:
     >>> named(Settings())
     'accuracy ≥ 0.9'
     """
-    metric = settings.target.metric
-    return f"{'macro-F1' if metric == 'macro_f1' else metric.replace('_', ' ')} ≥ {settings.target.value:g}"
+    metric = METRICS[settings.target.metric]
+    return f"{metric.words} {'≤' if metric.error else '≥'} {settings.target.value:g}"
 
 
 def hopeless(settings: Settings, proof: Proof) -> str:

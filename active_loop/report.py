@@ -18,8 +18,7 @@ from typing import Any
 
 from .answers import reader
 from .domain import COLD_START, Annotation, Ask, Look, Merged, Purpose, Round, Score, Split, Verdict
-from .evaluate import METRICS, more_to_certify
-from .looks import reading
+from .evaluate import more_to_certify
 from .merge import merge
 from .settings import Settings, from_json
 from .sources import Source
@@ -125,7 +124,7 @@ def _status(store: Store) -> Status:
     upto = {r.number: r.annotation_position for r in ranked}
     for look in looks:
         seen = store.look_items(look.number)
-        scores[look.round] = reading(look, seen, task)
+        scores[look.round] = Score(look.round, look.metric, look.value, look.low, look.high, look.n)
         upto[look.round] = max([upto[look.round], *(item.annotation or 0 for item in seen)])
     curve = tuple(_curve(ranked, scores, upto, annotations))
     return Status(
@@ -188,9 +187,12 @@ def _curve(
 
 
 def _more(settings: Settings, looks: Sequence[Look], curve: Sequence[CurvePoint]) -> int | None:
-    """Test labels that would still be needed to certify the newest reading; None if it cannot be said."""
+    """Test labels that would still be needed to certify the newest reading; None if it cannot be said.
+
+    That is said of shares of all test items: of no other metric do size and value alone tell the bound.
+    """
     scored = [point for point in curve if point.value is not None]
-    if not scored or not METRICS[settings.target.metric].certifiable or settings.data.group:
+    if not scored or settings.obstacle or settings.target.metric not in ("accuracy", "subset_accuracy"):
         return None
     level = settings.target.alpha / 2 ** (len(looks) + 1)
     return more_to_certify(scored[-1].value or 0.0, scored[-1].n_test, level, settings.target.value)

@@ -87,14 +87,15 @@ class RoundJob:
 class RoundResult:
     """What a round found: the chosen rows, best first, and predictions to score and compare with.
 
-    `test_codes` (n_test,) and `sample_codes` (n_sample,) are predicted classes; empty at the cold start.
+    `test_mean` (n_test, …) is the mean of the members' predictions, `sample_codes` (n_sample,) are predicted classes;
+    both are empty at the cold start.
     """
 
     number: int
     chosen: Rows
     utilities: NDArray[np.float64]
     why: tuple[Mapping[str, Any], ...]
-    test_codes: NDArray[np.int64]
+    test_mean: NDArray[np.float64]
     sample_codes: NDArray[np.int64]
     record: Mapping[str, Any]
 
@@ -121,8 +122,8 @@ def _run(job: RoundJob) -> RoundResult:
         chosen=chosen,
         utilities=utilities,
         why=why,
-        test_codes=_codes(learner, X, job.test),
-        sample_codes=_codes(learner, X, job.sample),
+        test_mean=_mean(learner, X, job.test, len(job.classes)),
+        sample_codes=_mean(learner, X, job.sample, len(job.classes)).argmax(axis=1),
         record={
             "n_labels": len(job.codes),
             "n_candidates": len(job.candidates),
@@ -230,12 +231,12 @@ def _strategy(name: str) -> Strategy:
     return made
 
 
-def _codes(learner: Learner | None, X: Any, rows: Rows) -> NDArray[np.int64]:
-    """Predicted class codes of `rows`, in blocks; empty without a model."""
+def _mean(learner: Learner | None, X: Any, rows: Rows, n_classes: int) -> NDArray[np.float64]:
+    """(n, n_classes) mean of the members' predictions of `rows`, in blocks; empty without a model."""
     if learner is None or not len(rows):
-        return np.empty(0, np.int64)
+        return np.empty((0, n_classes))
     blocks = (rows[start : start + _BLOCK] for start in range(0, len(rows), _BLOCK))
-    return np.concatenate([learner.member_predictions(X[block]).mean(axis=0).argmax(axis=1) for block in blocks])
+    return np.concatenate([learner.member_predictions(X[block]).mean(axis=0) for block in blocks])
 
 
 def _data_version(job: RoundJob) -> str:

@@ -8,19 +8,60 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any, Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from .domain import Verdict
-from .errors import ConfigError
+from .errors import ConfigError, unknown_name
 
 NOT_ASKED_YET: Final = ("multi_label", "number")
 """Kinds of task that have everything but a loop that asks for them."""
 
-ERRORS: Final = ("mae", "rmse")
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """What is known of a metric before anything is measured.
+
+    `kinds` of task have it; `usual` is a target to begin with. `certifiable`: it has a bound that holds whatever the
+    data (mae between finite bounds only). `error`: less is better, and a target is the most that will do.
+    `of_one_class`: it is about `target.positive`.
+    """
+
+    words: str
+    kinds: tuple[str, ...]
+    usual: float
+    certifiable: bool = False
+    error: bool = False
+    of_one_class: bool = False
+
+
+METRICS: Final[Mapping[str, Measure]] = {
+    "accuracy": Measure("accuracy", ("choice",), 0.9, certifiable=True),
+    "balanced_accuracy": Measure("balanced accuracy", ("choice",), 0.85, certifiable=True),
+    "precision": Measure("precision", ("choice",), 0.9, certifiable=True, of_one_class=True),
+    "recall": Measure("recall", ("choice",), 0.9, certifiable=True, of_one_class=True),
+    "f1": Measure("F1", ("choice",), 0.8, certifiable=True, of_one_class=True),
+    "f2": Measure("F2", ("choice",), 0.8, certifiable=True, of_one_class=True),
+    "f0.5": Measure("F0.5", ("choice",), 0.8, certifiable=True, of_one_class=True),
+    "subset_accuracy": Measure("subset accuracy", ("multi_label",), 0.8, certifiable=True),
+    "label_accuracy": Measure("label accuracy", ("multi_label",), 0.9, certifiable=True),
+    "micro_f1": Measure("micro-F1", ("multi_label",), 0.8, certifiable=True),
+    "macro_f1": Measure("macro-F1", ("choice", "multi_label"), 0.8),
+    "auc": Measure("AUC", ("choice",), 0.9, of_one_class=True),
+    "average_precision": Measure("average precision", ("choice",), 0.8, of_one_class=True),
+    "log_loss": Measure("log loss", ("choice",), 0.3, error=True),
+    "brier": Measure("Brier score", ("choice",), 0.1, certifiable=True, error=True),
+    "mae": Measure("mean absolute error", ("number",), 1.0, certifiable=True, error=True),
+    "rmse": Measure("root mean squared error", ("number",), 1.0, error=True),
+    "r2": Measure("R²", ("number",), 0.8),
+    "spearman": Measure("rank correlation", ("number",), 0.8),
+}
+"""Every metric by its name in `target.metric`. Micro-F1 of one class per item would be its accuracy."""
+
+ERRORS: Final = tuple(name for name, metric in METRICS.items() if metric.error)
 """Metrics that count errors: less is better, and a target is the most that will do."""
 
 _NUMBERS_ONLY: Final[Mapping[str, Any]] = {"bounds": (), "step": 0.0, "unit": "", "tolerance": 0.0}
@@ -71,9 +112,9 @@ class TaskSettings:
 class TargetSettings:
     """What is to be reached, and how surely."""
 
-    metric: str = _key("accuracy", 'The metric: "accuracy" or "macro_f1".')
-    value: float = _key(0.9, "The value to reach, between 0 and 1.")
-    positive: str = _key("", "The class that a metric of one class is about, for instance recall.")
+    metric: str = _key("accuracy", 'The metric: "accuracy", "f1" or another one of docs/honest-target.md.')
+    value: float = _key(0.9, "The value to reach, between 0 and 1; of an error the most that will do.")
+    positive: str = _key("", "The class that a metric of one class is about; empty means the second of two.")
     alpha: float = _key(0.05, "Chance of a false certificate, over all looks together.")
     stop_on: str = _key("auto", 'Stop when "certified" or "likely"; "auto": certified from a budget of 300 on.')
 
@@ -209,7 +250,7 @@ class Settings:
             return "data.group is set"
         if metric == "mae" and not (bounds and all(map(math.isfinite, bounds))):
             return "target.metric is mae without task.bounds that are finite"
-        return "" if metric in ("accuracy", "subset_accuracy", "mae") else f"target.metric is {metric}"
+        return "" if metric in METRICS and METRICS[metric].certifiable else f"target.metric is {metric}"
 
     @property
     def stop_on(self) -> Verdict:
@@ -299,14 +340,49 @@ def _check_task(task: TaskSettings) -> None:
         raise ConfigError(f'task.{given[0]} is for numbers, and task.kind is "{task.kind}": drop it.')
 
 
+def measure(kind: str, name: str) -> Measure:
+    """The metric of this name, for a kind of task that has it; else a `ConfigError` that lists those it has."""
+    names = metrics_of(kind)
+    if name in METRICS and name not in names:
+        why = " (of one class per item it would be the accuracy)" if (kind, name) == ("choice", "micro_f1") else ""
+        raise ConfigError(
+            f'target.metric is "{name}", which labels of the kind "{kind}" do not have{why}; known: {", ".join(names)}.'
+        )
+    if name not in names:
+        raise ConfigError(unknown_name("target.metric", name, names))
+    return METRICS[name]
+
+
+def metrics_of(kind: str) -> tuple[str, ...]:
+    """Names of the metrics that a kind of task has."""
+    return tuple(name for name, metric in METRICS.items() if kind in metric.kinds)
+
+
+def positive_class(target: TargetSettings, classes: Sequence[str]) -> str:
+    """The class that a metric of one class is about: of two the second, if nothing is said.
+
+    Raises `ConfigError` for a class that there is not, and where one of more than two has to be named.
+    """
+    if target.positive and target.positive not in classes:
+        raise ConfigError(unknown_name("target.positive", target.positive, classes))
+    if not target.positive and len(classes) != 2:
+        raise ConfigError(
+            f"target.metric is {target.metric}, which is about one class, and there are {len(classes)}: "
+            f"set target.positive to one of {', '.join(classes)}."
+        )
+    return target.positive or classes[1]
+
+
 def _check_target(settings: Settings) -> None:
-    target, bounds = settings.target, settings.task.bounds
-    if target.metric in ERRORS:
-        widest = max(bounds, default=math.inf) - min(bounds, default=0.0)
-        if not 0 < target.value < widest:
+    target, worst = settings.target, _worst(settings)
+    metric = measure(settings.task.kind, target.metric)
+    if metric.of_one_class or target.positive:
+        positive_class(target, settings.task.classes)
+    if metric.error:
+        if not 0 < target.value < worst:
             raise ConfigError(
                 f"target.value is {target.value}: give the largest {target.metric} that will do, above 0"
-                + (f" and below {widest:g}, which no prediction exceeds." if widest < math.inf else ".")
+                + (f" and below {worst:g}, which no prediction exceeds." if worst < math.inf else ".")
             )
     elif not 0 < target.value < 1:
         raise ConfigError(f"target.value is {target.value}: give a number between 0 and 1, for instance 0.9.")
@@ -317,6 +393,14 @@ def _check_target(settings: Settings) -> None:
             f'target.stop_on is "certified", and {settings.obstacle}: such a claim can at most be likely, and the loop '
             'would spend its whole budget in vain; set target.stop_on to "likely" or "auto".'
         )
+
+
+def _worst(settings: Settings) -> float:
+    """The largest error that there can be."""
+    if settings.target.metric == "brier":
+        return 1.0 if len(settings.task.classes) == 2 else 2.0
+    bounds = settings.task.bounds
+    return max(bounds) - min(bounds) if bounds and settings.target.metric in ("mae", "rmse") else math.inf
 
 
 def _check_spending(budget: BudgetSettings) -> None:

@@ -60,11 +60,11 @@ def earlier_round(n_labels: Sequence[int]) -> int | None:
 
 def verdict(claim: Claim, target: float, certifiable: bool) -> Verdict:
     """How far a claim proves the target; what cannot be certified is at most likely."""
-    if certifiable and claim.bound >= target:
+    if certifiable and claim.proven(target):
         return Verdict.CERTIFIED
     if claim.posterior >= LIKELY:
         return Verdict.LIKELY
-    return Verdict.REACHED if claim.value >= target else Verdict.NOT_REACHED
+    return Verdict.REACHED if claim.reached(target) else Verdict.NOT_REACHED
 
 
 def decide(history: History) -> Decision:

@@ -97,8 +97,9 @@ _MIGRATIONS: tuple[tuple[str, str], ...] = (
         CREATE TABLE look (
             number INTEGER PRIMARY KEY, round INTEGER NOT NULL REFERENCES round, first INTEGER NOT NULL,
             m INTEGER NOT NULL, n INTEGER NOT NULL, level REAL NOT NULL, target REAL NOT NULL,
-            metric TEXT NOT NULL, value REAL NOT NULL, correct INTEGER NOT NULL, bound REAL NOT NULL,
-            posterior REAL NOT NULL, verdict TEXT NOT NULL, at TEXT NOT NULL
+            metric TEXT NOT NULL, value REAL NOT NULL, low REAL NOT NULL, high REAL NOT NULL,
+            correct INTEGER NOT NULL, bound REAL NOT NULL, posterior REAL NOT NULL, verdict TEXT NOT NULL,
+            at TEXT NOT NULL
         ) STRICT;
         CREATE TABLE look_item (
             look INTEGER NOT NULL REFERENCES look, item INTEGER NOT NULL REFERENCES item,
@@ -511,10 +512,11 @@ class Store:
         """Commit one test of the claim with everything it saw."""
         with self.atomic() as db:
             db.execute(
-                "INSERT INTO look VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                "INSERT INTO look VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
                     *(look.number, look.round, look.first, look.m, look.n, look.level, look.target, look.metric),
-                    *(look.value, look.correct, look.bound, look.posterior, look.verdict, self._at()),
+                    *(look.value, look.low, look.high, look.correct, look.bound, look.posterior, look.verdict),
+                    self._at(),
                 ),
             )
             db.executemany(

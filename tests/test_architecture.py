@@ -55,7 +55,12 @@ SIBLINGS = {
 # The parts of a module that is a wing, a folder with one door, from the top down. Others import the door only.
 WINGS: dict[str, list[set[str]]] = {
     "label_studio": [{"__init__"}, {"backend"}, {"project"}, {"listing", "seat"}, {"connection"}, {"page"}],
-    "evaluate": [{"__init__"}, {"classes", "numbers"}, {"bounds", "reading"}],
+    "evaluate": [
+        {"__init__"},
+        {"classes", "numbers"},
+        {"shares", "means", "ranking"},
+        {"bounds", "reading", "idle"},
+    ],
     "learner": [{"__init__"}, {"committee"}, {"labelled", "modal"}, {"estimators"}, {"machines"}],
     "tasks": [{"__init__"}, {"choice", "multi_label", "number"}, {"reading"}],
 }

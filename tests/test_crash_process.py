@@ -164,7 +164,7 @@ def looks_follow_the_test_order(loop: Loop, answers: list[str]) -> None:
     assert tested == set(loop.test_order[: len(tested)])
     for number, look in enumerate(looks, start=1):
         round_ = next(r for r in loop.store.rounds() if r.number == look.round)
-        predicted = [CLASSES[code] for code in loop._job(round_, rank=False).run().test_codes]
+        predicted = [CLASSES[code] for code in loop._job(round_, rank=False).run().test_mean.argmax(axis=1)]
         judged = loop.test_order[: loop.plan.m(number)]
         truth = [answers[int(loop.items[item].row)] for item in judged]
         assert look.number == number

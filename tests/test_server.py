@@ -33,6 +33,7 @@ from active_loop.domain import (
     Verdict,
 )
 from active_loop.errors import ConfigError
+from active_loop.evaluate import lower_bound, upper_bound
 from active_loop.label_studio import SECRET_HEADER
 from active_loop.server import create_app, serve
 from active_loop.settings import BudgetSettings, Settings, TargetSettings, TaskSettings, to_json
@@ -117,8 +118,9 @@ class Scene:
 
     def look(self, number: int, round_: int, correct: int, n: int, bound: float, verdict: Verdict) -> Scene:
         """A look at the first `n` test items, of which the first `correct` were predicted rightly."""
-        level = 0.05 / 2**number
-        look = Look(number, round_, 0, n, n, level, 0.9, "accuracy", correct / n, correct, bound, 0.93, verdict)
+        level, low, high = 0.05 / 2**number, lower_bound(correct, n, 0.025), upper_bound(correct, n, 0.025)
+        seen = (correct / n, low, high, correct, bound, 0.93, verdict)
+        look = Look(number, round_, 0, n, n, level, 0.9, "accuracy", *seen)
         predicted = ["oak"] * correct + ["elm"] * (n - correct)
         self.store.add_look(look, [LookItem(number, 3 * k, None, "oak", name) for k, name in enumerate(predicted)])
         return self

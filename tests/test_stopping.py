@@ -57,6 +57,9 @@ def test_no_test_figure_can_reach_the_gate() -> None:
         (Claim(0.93, 186, 200, 0.89, 0.93), True, Verdict.LIKELY),
         (Claim(0.91, 182, 200, 0.86, 0.7), True, Verdict.REACHED),
         (Claim(0.89, 178, 200, 0.84, 0.3), True, Verdict.NOT_REACHED),
+        (Claim(0.8, 178, 200, 0.89, 1.0, lower_is_better=True), True, Verdict.CERTIFIED),
+        (Claim(0.8, 178, 200, 0.91, 0.5, lower_is_better=True), True, Verdict.REACHED),
+        (Claim(0.91, 178, 200, 0.95, 0.1, lower_is_better=True), True, Verdict.NOT_REACHED),
     ],
 )
 def test_verdicts_are_kept_apart(claim: Claim, certifiable: bool, wanted: Verdict) -> None:
@@ -64,7 +67,7 @@ def test_verdicts_are_kept_apart(claim: Claim, certifiable: bool, wanted: Verdic
 
 
 def look(verdict_: Verdict) -> Look:
-    return Look(1, 3, 0, 200, 200, 0.025, 0.9, "accuracy", 0.95, 190, 0.91, 0.99, verdict_)
+    return Look(1, 3, 0, 200, 200, 0.025, 0.9, "accuracy", 0.95, 0.91, 0.98, 190, 0.91, 0.99, verdict_)
 
 
 def history(*looks: Verdict, stop_on: Verdict = Verdict.CERTIFIED, due: bool = False, over: str = "") -> History:

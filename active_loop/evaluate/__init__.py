@@ -1,19 +1,19 @@
 """Scores with their intervals, and the bounds that a claim is tested by.
 
-Only test items belong here. Accuracy, also of several classes at once, has exact (Clopper-Pearson) bounds, and the
-mean absolute error of numbers between finite bounds has guaranteed ones: they can be certified. All others have a
-Bayesian bootstrap, and can at most be called likely. Nothing here decides.
+Only test items belong here. A metric can be certified if it has a bound that holds whatever the data: exact ones of
+shares (Clopper-Pearson), guaranteed ones of means of bounded numbers and of ratios of such means. All others have a
+posterior, and can at most be called likely. Nothing here decides.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 import numpy as np
 
-from ..errors import ConfigError, unknown_name
-from ..tasks import MultiLabel, Number, Task
+from ..settings import TargetSettings, measure, positive_class
+from ..tasks import MultiLabel, Number, SingleChoice, Task
 from .bounds import (
     fewest_right,
     lower_bound,
@@ -21,21 +21,24 @@ from .bounds import (
     mean_upper_bound,
     more_to_certify,
     posterior,
+    ratio_lower_bound,
     upper_bound,
 )
-from .classes import Accuracy, MacroF1, SetF1, macro, micro
+from .classes import BalancedAccuracy, FBeta, MacroF1, MicroF1, SetF1, macro, micro
+from .idle import doubt
+from .means import brier, label_accuracy, log_loss
 from .numbers import number_metric
+from .ranking import AUC, AveragePrecision
 from .reading import WRONG, Claim, Codes, Metric, Reading
+from .shares import accuracy, f1, precision, recall
 
 __all__ = [
-    "METRICS",
     "WRONG",
-    "Accuracy",
     "Claim",
     "Codes",
-    "MacroF1",
     "Metric",
     "Reading",
+    "doubt",
     "fewest_right",
     "lower_bound",
     "mean_lower_bound",
@@ -43,27 +46,53 @@ __all__ = [
     "metric_for",
     "more_to_certify",
     "posterior",
+    "ratio_lower_bound",
     "truth_codes",
     "upper_bound",
 ]
 
-METRICS: Final[Mapping[str, Metric]] = {"accuracy": Accuracy(), "macro_f1": MacroF1()}
-"""Metrics of one class per item, by name; `metric_for` knows those of every kind of label."""
+_OF_CHOICES: Final[Mapping[str, Callable[[SingleChoice], Metric]]] = {
+    "accuracy": accuracy,
+    "balanced_accuracy": BalancedAccuracy,
+    "macro_f1": MacroF1,
+    "log_loss": log_loss,
+    "brier": brier,
+}
 
-_OF_SETS: Final[Mapping[str, Metric]] = {
-    "subset_accuracy": Accuracy(),
-    "micro_f1": SetF1(micro),
-    "macro_f1": SetF1(macro),
+_OF_ONE_CLASS: Final[Mapping[str, Callable[[SingleChoice, int], Metric]]] = {
+    "precision": precision,
+    "recall": recall,
+    "f1": f1,
+    "f2": lambda task, positive: FBeta(task, positive, 2.0),
+    "f0.5": lambda task, positive: FBeta(task, positive, 0.5),
+    "auc": AUC,
+    "average_precision": AveragePrecision,
+}
+
+_OF_SETS: Final[Mapping[str, Callable[[MultiLabel], Metric]]] = {
+    "subset_accuracy": accuracy,
+    "label_accuracy": label_accuracy,
+    "micro_f1": lambda task: MicroF1(task, micro),
+    "macro_f1": lambda task: SetF1(task, macro),
 }
 
 
-def metric_for(task: Task, name: str) -> Metric:
-    """The metric of this name for this task's labels; `ConfigError` lists those that the task allows."""
-    if name not in task.metrics:
-        raise ConfigError(unknown_name("target.metric", name, task.metrics))
+def metric_for(task: Task, target: TargetSettings) -> Metric:
+    """The metric of a target for this task's labels.
+
+    Raises `ConfigError` for one that such labels do not have, and for a class that there is not.
+    """
+    name = target.metric
+    of_one_class = measure(task.kind, name).of_one_class
     if isinstance(task, Number):
         return number_metric(name, task)
-    return _OF_SETS[name] if isinstance(task, MultiLabel) else METRICS[name]
+    if isinstance(task, MultiLabel):
+        return _OF_SETS[name](task)
+    if not isinstance(task, SingleChoice):
+        raise TypeError(f"no metrics are known for a task of the kind {task.kind}")
+    if of_one_class:
+        return _OF_ONE_CLASS[name](task, task.classes.index(positive_class(target, task.classes)))
+    return _OF_CHOICES[name](task)
 
 
 def truth_codes(task: Task, labels: Sequence[str | None]) -> Codes:

@@ -28,7 +28,7 @@ def upper_bound(correct: int, n: int, level: float) -> float:
     return 1.0 if correct == n else float(special.betaincinv(correct + 1, n - correct, 1 - level))
 
 
-def posterior(correct: int, n: int, target: float) -> float:
+def posterior(correct: float, n: float, target: float) -> float:
     """Probability that a share is at least `target`, by the Beta(½, ½) prior (Jeffreys)."""
     return float(special.betaincc(correct + 0.5, n - correct + 0.5, target))
 
@@ -96,3 +96,28 @@ def mean_upper_bound(values: NDArray[np.floating], level: float) -> float:
 def mean_lower_bound(values: NDArray[np.floating], level: float) -> float:
     """Lower confidence bound of the mean of values in [0, 1], as `mean_upper_bound`."""
     return 1 - mean_upper_bound(1 - values, level)
+
+
+def ratio_lower_bound(gains: NDArray[np.floating], losses: NDArray[np.floating], most: float, level: float) -> float:
+    """Lower confidence bound of E[gain] / (E[gain] + E[loss]), error `level`, whatever their distribution and n.
+
+    Gains (n,) are at least 0, losses (n,) between 0 and `most`. The ratio is τ or less just when (1/τ - 1)·gain - loss
+    is 0 or less on average, so a capital that is multiplied by 1 + stake·that/most refutes τ as in `mean_upper_bound`.
+    It falls with τ, so the bound is the largest τ that is refuted; 0 where none is.
+
+    >>> round(ratio_lower_bound(np.ones(100), np.zeros(100), 1.0, 0.025), 2)
+    0.95
+    """
+    aim, stakes = math.log(len(_STAKES) / level), _STAKES * (40 / 41) / most
+
+    def refuted(ratio: float) -> bool:
+        won = (1 / ratio - 1) * gains - losses
+        return bool(special.logsumexp(np.log1p(np.outer(stakes, won)).sum(axis=1)) >= aim)
+
+    if not gains.any():
+        return 0.0
+    low, high = 0.0, float(gains.sum() / (gains.sum() + losses.sum()))
+    while high - low > 1e-6:
+        middle = (low + high) / 2
+        low, high = (middle, high) if refuted(middle) else (low, middle)
+    return low

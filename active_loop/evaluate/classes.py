@@ -1,71 +1,160 @@
-"""Metrics of labels that are classes: one per item, or any number of them."""
+"""Metrics of several classes at once, of one class per item or any number of them; Fβ of one class."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import ClassVar
 
 import numpy as np
 
-from .bounds import lower_bound, posterior, upper_bound
-from .reading import DRAWS, Claim, Codes, Reading, Reals, bootstrap, claim_of, reading_of
+from ..tasks import MultiLabel, SingleChoice
+from .bounds import lower_bound, ratio_lower_bound
+from .reading import DRAWS, WRONG, Claim, Codes, Reading, Reals, bootstrap, claim_of, n_right, reading_of, settled
+from .shares import sides
 
 
-class Accuracy:
-    """Share of test items whose label was predicted: of several classes exactly these (subset accuracy)."""
+@dataclass(frozen=True)
+class FBeta:
+    """(1 + β²)·TP / ((1 + β²)·TP + β²·FN + FP) of one class: F1 with the recall β times as important.
 
-    certifiable = True
-    lower_is_better = False
+    The bound is one of a ratio of means; posterior and interval are of the shares of TP, FN and FP, with half an item
+    that was right before the first one, and a quarter of each way to be wrong. 0 where the class is nowhere.
+    """
 
-    def value(self, truth: Codes, predicted: Codes, n_classes: int) -> float:
-        return _n_right(truth, predicted) / len(truth) if len(truth) else math.nan
+    task: SingleChoice
+    positive: int
+    beta: float
 
-    def read(self, truth: Codes, predicted: Codes, n_classes: int, rng: np.random.Generator) -> Reading:
-        correct, n = _n_right(truth, predicted), len(truth)
-        return Reading(correct / n, lower_bound(correct, n, 0.025), upper_bound(correct, n, 0.025), n)
+    certifiable: ClassVar[bool] = True
+    lower_is_better: ClassVar[bool] = False
 
-    def claim(
-        self, truth: Codes, predicted: Codes, n_classes: int, target: float, level: float, rng: np.random.Generator
-    ) -> Claim:
-        correct, n = _n_right(truth, predicted), len(truth)
-        return Claim(correct / n, correct, n, lower_bound(correct, n, level), posterior(correct, n, target))
+    def value(self, truth: Codes, predicted: Reals) -> float:
+        counts = np.array([part.sum() for part in self._parts(truth, predicted)], dtype=np.float64)
+        return float(self._statistic(counts)) if counts.any() else 0.0
+
+    def read(self, truth: Codes, predicted: Reals, rng: np.random.Generator) -> Reading:
+        return reading_of(self.value(truth, predicted), self._draws(truth, predicted, rng), len(truth))
+
+    def claim(self, truth: Codes, predicted: Reals, target: float, level: float, rng: np.random.Generator) -> Claim:
+        value, correct = self.value(truth, predicted), n_right(self.task, truth, predicted)
+        drawn = claim_of(value, self._draws(truth, predicted, rng), correct, len(truth), target, level)
+        found, missed, invented = self._parts(truth, predicted)
+        gains, losses = (1 + self.beta**2) * found, self.beta**2 * missed + invented
+        return replace(drawn, bound=ratio_lower_bound(gains, losses, max(1.0, self.beta**2), level))
+
+    def _parts(self, truth: Codes, predicted: Reals) -> tuple[Reals, Reals, Reals]:
+        """1 or 0 of each item (n,): rightly found, missed, invented."""
+        true, told = sides(truth, self.task.decide(predicted), self.positive)
+        found, missed, invented = (part.astype(np.float64) for part in (true & told, true & ~told, told & ~true))
+        return found, missed, invented
+
+    def _statistic(self, parts: Reals) -> Reals:
+        """Of found, missed and invented ones (…, 3)."""
+        good = (1 + self.beta**2) * parts[..., 0]
+        return np.asarray(good / (good + self.beta**2 * parts[..., 1] + parts[..., 2]), dtype=np.float64)
+
+    def _draws(self, truth: Codes, predicted: Reals, rng: np.random.Generator) -> Reals:
+        counts = [part.sum() for part in self._parts(truth, predicted)]
+        return self._statistic(rng.dirichlet(np.add(counts, [0.5, 0.25, 0.25]), size=DRAWS))
 
 
+@dataclass(frozen=True)
+class BalancedAccuracy:
+    """Mean over the classes of the share of their items that were predicted as them.
+
+    The value is over the classes that occur. The bound is over all of them, each with an exact bound at a level / C: a
+    class without items adds 0 to it. The posterior is that of independent shares, by Jeffreys' prior. `WRONG` items are
+    missed ones of that class where one more costs most.
+    """
+
+    task: SingleChoice
+
+    certifiable: ClassVar[bool] = True
+    lower_is_better: ClassVar[bool] = False
+
+    def value(self, truth: Codes, predicted: Reals) -> float:
+        right, n = self._counts(truth, predicted)
+        return float(np.mean(right[n > 0] / n[n > 0]))
+
+    def read(self, truth: Codes, predicted: Reals, rng: np.random.Generator) -> Reading:
+        return reading_of(self.value(truth, predicted), self._draws(truth, predicted, rng), len(truth))
+
+    def claim(self, truth: Codes, predicted: Reals, target: float, level: float, rng: np.random.Generator) -> Claim:
+        value, correct = self.value(truth, predicted), n_right(self.task, truth, predicted)
+        drawn = claim_of(value, self._draws(truth, predicted, rng), correct, len(truth), target, level)
+        bound = partial(lower_bound, level=level / len(self.task.classes))
+        right, n = self._counts(truth, predicted, bound)
+        return replace(drawn, bound=float(np.mean([bound(int(k), int(m)) for k, m in zip(right, n, strict=True)])))
+
+    def _counts(
+        self, truth: Codes, predicted: Reals, worth: Callable[[int, int], float] = lambda right, n: right / max(n, 1)
+    ) -> tuple[Codes, Codes]:
+        """Right items of each class (C,), and all of it, the `WRONG` ones where they take most from what is `worth`."""
+        n_classes = len(self.task.classes)
+        right = np.bincount(truth[truth == self.task.decide(predicted)], minlength=n_classes)
+        n = np.bincount(truth[truth != WRONG], minlength=n_classes)
+        for _ in range(int(np.sum(truth == WRONG))):
+            lost = [worth(k, m) - worth(k, m + 1) for k, m in zip(right.tolist(), n.tolist(), strict=True)]
+            n[int(np.argmax(lost))] += 1
+        return right, n
+
+    def _draws(self, truth: Codes, predicted: Reals, rng: np.random.Generator) -> Reals:
+        right, n = self._counts(truth, predicted)
+        draws: Reals = rng.beta(right + 0.5, n - right + 0.5, size=(DRAWS, len(n))).mean(axis=1)
+        return draws
+
+
+@dataclass(frozen=True)
 class MacroF1:
-    """Mean over the classes of F1 = 2·TP / (2·TP + FP + FN); a class that is neither true nor predicted is left out."""
+    """Mean over the classes of F1 = 2·TP / (2·TP + FP + FN); a class that is neither true nor predicted is left out.
 
-    certifiable = False
-    lower_is_better = False
+    A `WRONG` item is of the class, among those that occur, where that is worst.
+    """
 
-    def value(self, truth: Codes, predicted: Codes, n_classes: int) -> float:
-        return float(_macro_f1(_confusion(truth, predicted, n_classes)[None])[0])
+    task: SingleChoice
 
-    def read(self, truth: Codes, predicted: Codes, n_classes: int, rng: np.random.Generator) -> Reading:
-        draws = self._draws(truth, predicted, n_classes, rng)
-        return reading_of(self.value(truth, predicted, n_classes), draws, len(truth))
+    certifiable: ClassVar[bool] = False
+    lower_is_better: ClassVar[bool] = False
 
-    def claim(
-        self, truth: Codes, predicted: Codes, n_classes: int, target: float, level: float, rng: np.random.Generator
-    ) -> Claim:
-        draws = self._draws(truth, predicted, n_classes, rng)
-        value, correct = self.value(truth, predicted, n_classes), _n_right(truth, predicted)
-        return claim_of(value, draws, correct, len(truth), target, level)
+    def value(self, truth: Codes, predicted: Reals) -> float:
+        return float(_macro_f1(self._table(truth, predicted)[None])[0])
 
-    def _draws(self, truth: Codes, predicted: Codes, n_classes: int, rng: np.random.Generator) -> Reals:
+    def read(self, truth: Codes, predicted: Reals, rng: np.random.Generator) -> Reading:
+        return reading_of(self.value(truth, predicted), self._draws(truth, predicted, rng), len(truth))
+
+    def claim(self, truth: Codes, predicted: Reals, target: float, level: float, rng: np.random.Generator) -> Claim:
+        draws, correct = self._draws(truth, predicted, rng), n_right(self.task, truth, predicted)
+        return claim_of(self.value(truth, predicted), draws, correct, len(truth), target, level)
+
+    def _table(self, truth: Codes, predicted: Reals) -> Reals:
+        """Counts (C, C): true class by predicted one."""
+        codes, n_classes = self.task.decide(predicted), len(self.task.classes)
+
+        def value(truth: Codes, codes: Codes) -> float:
+            return float(_macro_f1(_confusion(truth, codes, n_classes)[None])[0])
+
+        seen = np.union1d(codes, truth[truth != WRONG])
+        among = seen if len(seen) > 1 else np.arange(n_classes)
+        return _confusion(settled(value, truth, codes, among), codes, n_classes)
+
+    def _draws(self, truth: Codes, predicted: Reals, rng: np.random.Generator) -> Reals:
         """Macro-F1 under draws of the confusion matrix from its Dirichlet posterior (Bayesian bootstrap, Rubin 1981).
 
         Each class that occurs brings one pseudo-item, half of it right: Jeffreys' prior for its recall. So the
         interval does not shrink to a point when everything was right.
         """
-        table = _confusion(truth, predicted, n_classes)
+        table = self._table(truth, predicted)
         prior = np.zeros_like(table)
-        seen = np.flatnonzero(table.sum(axis=1)[:n_classes])
-        prior[seen] = 0.5 / max(n_classes - 1, 1)
+        seen = np.flatnonzero(table.sum(axis=1))
+        prior[seen] = 0.5 / max(len(table) - 1, 1)
         prior[seen, seen] = 0.5
         cells = rng.dirichlet((table + prior).ravel() + 1e-12, size=DRAWS)
         return _macro_f1(cells.reshape(DRAWS, *table.shape))
 
 
+@dataclass(frozen=True)
 class SetF1:
     """F1 of any number of classes per item: the average over the classes of 2·TP / (2·TP + FP + FN).
 
@@ -74,36 +163,49 @@ class SetF1:
     An item that is `WRONG` counts as if each class had been predicted the wrong way round.
     """
 
-    certifiable = False
-    lower_is_better = False
+    task: MultiLabel
+    average: Callable[[Reals, Reals], Reals]
 
-    def __init__(self, average: Callable[[Reals, Reals], Reals]) -> None:
-        self._average = average
+    certifiable: ClassVar[bool] = False
+    lower_is_better: ClassVar[bool] = False
 
-    def value(self, truth: Codes, predicted: Codes, n_classes: int) -> float:
-        both, either = _counts(truth, predicted)
-        return float(self._average(both.sum(axis=0)[None], either.sum(axis=0)[None])[0])
+    def value(self, truth: Codes, predicted: Reals) -> float:
+        both, either = self._counts(truth, predicted)
+        return float(self.average(both.sum(axis=0)[None], either.sum(axis=0)[None])[0])
 
-    def read(self, truth: Codes, predicted: Codes, n_classes: int, rng: np.random.Generator) -> Reading:
-        draws = self._draws(truth, predicted, rng)
-        return reading_of(self.value(truth, predicted, n_classes), draws, len(truth))
+    def read(self, truth: Codes, predicted: Reals, rng: np.random.Generator) -> Reading:
+        return reading_of(self.value(truth, predicted), self._draws(truth, predicted, rng), len(truth))
 
-    def claim(
-        self, truth: Codes, predicted: Codes, n_classes: int, target: float, level: float, rng: np.random.Generator
-    ) -> Claim:
-        draws = self._draws(truth, predicted, rng)
-        value, correct = self.value(truth, predicted, n_classes), _n_right(truth, predicted)
-        return claim_of(value, draws, correct, len(truth), target, level)
+    def claim(self, truth: Codes, predicted: Reals, target: float, level: float, rng: np.random.Generator) -> Claim:
+        draws, correct = self._draws(truth, predicted, rng), n_right(self.task, truth, predicted)
+        return claim_of(self.value(truth, predicted), draws, correct, len(truth), target, level)
 
-    def _draws(self, truth: Codes, predicted: Codes, rng: np.random.Generator) -> Reals:
+    def _counts(self, truth: Codes, predicted: Reals) -> tuple[Reals, Reals]:
+        """2·TP and 2·TP + FP + FN of each class of each item (n, L)."""
+        true, told = truth == 1, self.task.decide(predicted) == 1
+        return 2.0 * (true & told), np.where(truth == WRONG, 1.0, 1.0 * true + told)
+
+    def _draws(self, truth: Codes, predicted: Reals, rng: np.random.Generator) -> Reals:
         """F1 under draws of how much each item counts; each class that occurs brings half an item where it was found,
         and half a one where it was missed, as in `MacroF1`."""
-        both, either = _counts(truth, predicted)
+        both, either = self._counts(truth, predicted)
         found = np.eye(both.shape[1])[(truth == 1).any(axis=0)]
         both = np.vstack([both, 2 * found, 0 * found])
         either = np.vstack([either, 2 * found, found])
         amounts = np.concatenate([np.ones(len(truth)), np.full(2 * len(found), 0.5)])
-        return bootstrap(lambda weights: self._average(weights @ both, weights @ either), amounts, rng)
+        return bootstrap(lambda weights: self.average(weights @ both, weights @ either), amounts, rng)
+
+
+class MicroF1(SetF1):
+    """F1 over all classes of all items: a ratio of two means, so that it has a bound that holds."""
+
+    certifiable: ClassVar[bool] = True
+
+    def claim(self, truth: Codes, predicted: Reals, target: float, level: float, rng: np.random.Generator) -> Claim:
+        both, either = self._counts(truth, predicted)
+        gains, losses = both.sum(axis=1), (either - both).sum(axis=1)
+        drawn = super().claim(truth, predicted, target, level, rng)
+        return replace(drawn, bound=ratio_lower_bound(gains, losses, truth.shape[1], level))
 
 
 def macro(both: Reals, either: Reals) -> Reals:
@@ -118,27 +220,13 @@ def micro(both: Reals, either: Reals) -> Reals:
     return macro(both.sum(axis=1, keepdims=True), either.sum(axis=1, keepdims=True))
 
 
-def _n_right(truth: Codes, predicted: Codes) -> int:
-    """How many items have all their codes as predicted."""
-    return int(np.sum((truth == predicted).reshape(len(truth), -1).all(axis=1)))
-
-
-def _counts(truth: Codes, predicted: Codes) -> tuple[Reals, Reals]:
-    """2·TP and 2·TP + FP + FN of each class of each item (n, L)."""
-    true, wrong = truth == 1, truth < 0
-    both = 2.0 * (true & (predicted == 1))
-    return both, np.where(wrong, 1.0, true * 1.0 + (predicted == 1))
-
-
-def _confusion(truth: Codes, predicted: Codes, n_classes: int) -> Reals:
-    """Counts (n_classes + 1, n_classes): true class by predicted one; the last row is `WRONG`."""
-    table = np.zeros((n_classes + 1, n_classes))
-    np.add.at(table, (truth, predicted), 1.0)
+def _confusion(truth: Codes, codes: Codes, n_classes: int) -> Reals:
+    """Counts (C, C): true class by predicted one."""
+    table = np.zeros((n_classes, n_classes))
+    np.add.at(table, (truth, codes), 1.0)
     return table
 
 
 def _macro_f1(tables: Reals) -> Reals:
-    """Macro-F1 of each confusion table (m, n_classes + 1, n_classes)."""
-    n_classes = tables.shape[2]
-    right = tables[:, range(n_classes), range(n_classes)]
-    return macro(2 * right, tables[:, :n_classes].sum(axis=2) + tables.sum(axis=1))
+    """Macro-F1 of each confusion table (m, C, C)."""
+    return macro(2 * tables.diagonal(axis1=1, axis2=2), tables.sum(axis=2) + tables.sum(axis=1))

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 
 from ..tasks import Number
-from .bounds import mean_lower_bound, mean_upper_bound
-from .reading import Claim, Codes, Metric, Reading, Reals, bootstrap, claim_of, reading_of
+from .means import Mean
+from .reading import Claim, Codes, Metric, Reading, Reals, bootstrap, claim_of, n_right, reading_of
 
 Statistic = Callable[[Reals, Reals, Reals], Reals]
 """Weights (m, n) that add up to 1, truth (n,) and predictions (n,) → m values."""
@@ -37,21 +37,25 @@ class NumberMetric:
 
     certifiable: ClassVar[bool] = False
 
-    def value(self, truth: Codes, predicted: Codes, n_classes: int) -> float:
+    def value(self, truth: Codes, predicted: Reals) -> float:
         truth, predicted = self._settled(truth, predicted)
         return float(self.statistic(np.full((1, len(truth)), 1 / len(truth)), truth, predicted)[0])
 
-    def read(self, truth: Codes, predicted: Codes, n_classes: int, rng: np.random.Generator) -> Reading:
-        return reading_of(self.value(truth, predicted, n_classes), self._draws(truth, predicted, rng), len(truth))
+    def read(self, truth: Codes, predicted: Reals, rng: np.random.Generator) -> Reading:
+        return reading_of(self.value(truth, predicted), self._draws(truth, predicted, rng), len(truth))
 
-    def claim(
-        self, truth: Codes, predicted: Codes, n_classes: int, target: float, level: float, rng: np.random.Generator
-    ) -> Claim:
-        value, draws = self.value(truth, predicted, n_classes), self._draws(truth, predicted, rng)
-        correct = int(np.sum(np.abs(truth - predicted) <= self.task.tolerance))
+    def claim(self, truth: Codes, predicted: Reals, target: float, level: float, rng: np.random.Generator) -> Claim:
+        value, draws = self.value(truth, predicted), self._draws(truth, predicted, rng)
+        correct = n_right(self.task, truth, predicted)
         return claim_of(value, draws, correct, len(truth), target, level, self.lower_is_better)
 
-    def _settled(self, truth: Codes, predicted: Codes) -> tuple[Reals, Reals]:
+    def errors(self, truth: Codes, predicted: Reals) -> Reals:
+        """(n,) how far each prediction is from the truth."""
+        truth, predicted = self._settled(truth, predicted)
+        distances: Reals = np.abs(truth - predicted)
+        return distances
+
+    def _settled(self, truth: Codes, predicted: Reals) -> tuple[Reals, Reals]:
         """Truth without NaN, and predictions within the bounds."""
         known = truth[~np.isnan(truth)]
         ends = known if known.size else np.array([-_HOPELESS, _HOPELESS])
@@ -61,41 +65,21 @@ class NumberMetric:
         farther = np.where(predicted - low > high - predicted, low, high)
         return np.where(np.isnan(truth), farther, truth), predicted
 
-    def _draws(self, truth: Codes, predicted: Codes, rng: np.random.Generator) -> Reals:
+    def _draws(self, truth: Codes, predicted: Reals, rng: np.random.Generator) -> Reals:
         truth, predicted = self._settled(truth, predicted)
         return bootstrap(lambda weights: self.statistic(weights, truth, predicted), np.ones(len(truth)), rng)
 
 
-class BoundedError(NumberMetric):
-    """The mean absolute error between finite bounds: its own bounds hold for any distribution of the errors."""
-
-    certifiable: ClassVar[bool] = True
-
-    def read(self, truth: Codes, predicted: Codes, n_classes: int, rng: np.random.Generator) -> Reading:
-        errors, width = self._errors(truth, predicted)
-        low, high = mean_lower_bound(errors, 0.025), mean_upper_bound(errors, 0.025)
-        return Reading(self.value(truth, predicted, n_classes), width * low, width * high, len(truth))
-
-    def claim(
-        self, truth: Codes, predicted: Codes, n_classes: int, target: float, level: float, rng: np.random.Generator
-    ) -> Claim:
-        errors, width = self._errors(truth, predicted)
-        drawn = super().claim(truth, predicted, n_classes, target, level, rng)
-        return replace(drawn, bound=width * mean_upper_bound(errors, level))
-
-    def _errors(self, truth: Codes, predicted: Codes) -> tuple[Reals, float]:
-        """Absolute errors as shares of the distance between the bounds, and that distance."""
-        truth, predicted = self._settled(truth, predicted)
-        width = self.task.high - self.task.low
-        return np.abs(truth - predicted) / width, width
-
-
 def number_metric(name: str, task: Number) -> Metric:
-    """The metric of this name, which must be one of `Number.metrics`, for these numbers."""
-    if name == "mae" and math.isfinite(task.high - task.low):
-        return BoundedError(task, mean_absolute_error, lower_is_better=True)
+    """The metric of this name, which must be one of `Number.metrics`, for these numbers.
+
+    Between finite bounds the mean absolute error is one of bounded numbers.
+    """
     statistic, lower_is_better = _STATISTICS[name]
-    return NumberMetric(task, statistic, lower_is_better)
+    metric = NumberMetric(task, statistic, lower_is_better)
+    if name == "mae" and math.isfinite(task.high - task.low):
+        return Mean(task, metric.errors, task.high - task.low, lower_is_better)
+    return metric
 
 
 def mean_absolute_error(weights: Reals, truth: Reals, predicted: Reals) -> Reals:

@@ -9,6 +9,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from ..tasks import Number, Task
+
 Codes = NDArray[Any]
 """Labels as a task encodes them: (n,) classes, (n, L) rows of 0 and 1, or (n,) numbers."""
 Reals = NDArray[np.float64]
@@ -57,9 +59,11 @@ class Claim:
 
 
 class Metric(Protocol):
-    """A metric over truth and predicted codes, one for each of n test items, at least 1; truth may hold `WRONG`.
+    """A metric of n test items, at least 1, from their truth and what was predicted of them.
 
-    `n_classes` is how many classes the task has, 0 for a number.
+    `truth` holds codes as `truth_codes` makes them, `predicted` the mean of the members' predictions: (n, C)
+    probabilities of a choice, (n, L) of sets, (n,) numbers. An item that is `WRONG` counts as if its truth were what is
+    worst for the metric, so that no answer that fails to come can help a claim.
     """
 
     @property
@@ -72,13 +76,40 @@ class Metric(Protocol):
         """Whether it counts errors, so that a target is the most that will do."""
         ...
 
-    def value(self, truth: Codes, predicted: Codes, n_classes: int) -> float: ...
+    def value(self, truth: Codes, predicted: Reals) -> float: ...
 
-    def read(self, truth: Codes, predicted: Codes, n_classes: int, rng: np.random.Generator) -> Reading: ...
+    def read(self, truth: Codes, predicted: Reals, rng: np.random.Generator) -> Reading:
+        """The value with a two-sided interval of 95 %."""
+        ...
 
-    def claim(
-        self, truth: Codes, predicted: Codes, n_classes: int, target: float, level: float, rng: np.random.Generator
-    ) -> Claim: ...
+    def claim(self, truth: Codes, predicted: Reals, target: float, level: float, rng: np.random.Generator) -> Claim:
+        """The test of the target with a one-sided error of `level`."""
+        ...
+
+
+def n_right(task: Task, truth: Codes, predicted: Reals) -> int:
+    """How many items are predicted as they are: all their codes, or a number within the task's tolerance."""
+    if isinstance(task, Number):
+        return int(np.sum(np.abs(truth - predicted) <= task.tolerance))
+    return int(np.sum((truth == task.decide(predicted)).reshape(len(truth), -1).all(axis=1)))
+
+
+def settled(
+    value: Callable[[Codes, NDArray[Any]], float], truth: Codes, predicted: NDArray[Any], among: Codes
+) -> Codes:
+    """Truth in which each `WRONG` item has that class of `among` which makes the value least.
+
+    One item after the other, each time on the items that are settled so far. `value` is one where more is better.
+    """
+    truth, known = truth.copy(), truth != WRONG
+    for row in np.flatnonzero(~known):
+        known[row] = True
+        values = []
+        for code in among:
+            truth[row] = code
+            values.append(value(truth[known], predicted[known]))
+        truth[row] = among[int(np.argmin(values))]
+    return truth
 
 
 def bootstrap(statistic: Callable[[Reals], Reals], amounts: Reals, rng: np.random.Generator) -> Reals:
@@ -93,9 +124,9 @@ def bootstrap(statistic: Callable[[Reals], Reals], amounts: Reals, rng: np.rando
 
 
 def reading_of(value: float, draws: Reals, n: int) -> Reading:
-    """The reading whose interval holds the middle 95 % of the draws."""
+    """The reading whose interval holds the middle 95 % of the draws, and the value in any case."""
     low, high = np.quantile(draws, [0.025, 0.975])
-    return Reading(value, float(low), float(high), n)
+    return Reading(value, min(float(low), value), max(float(high), value), n)
 
 
 def claim_of(

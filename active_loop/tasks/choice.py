@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from ..domain import Answer, Consensus, Outcome
 from ..errors import DataError, unknown_name
-from ..settings import TaskSettings
+from ..settings import TaskSettings, metrics_of
 from .reading import (
     BROKEN,
     EMPTY,
@@ -46,7 +46,7 @@ class SingleChoice:
     _code: Mapping[str, int] = field(init=False, repr=False, compare=False)
 
     kind: ClassVar[str] = "choice"
-    metrics: ClassVar[tuple[str, ...]] = ("accuracy", "macro_f1")
+    metrics: ClassVar[tuple[str, ...]] = metrics_of("choice")
     UNSURE: ClassVar[str] = UNSURE
     BROKEN: ClassVar[str] = BROKEN
 

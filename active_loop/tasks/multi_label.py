@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
 
 from ..domain import Answer, Consensus, Outcome
 from ..errors import DataError, unknown_name
-from ..settings import TaskSettings
+from ..settings import TaskSettings, metrics_of
 from .reading import (
     BROKEN,
     EMPTY,
@@ -55,7 +55,7 @@ class MultiLabel:
     _code: Mapping[str, int] = field(init=False, repr=False, compare=False)
 
     kind: ClassVar[str] = "multi_label"
-    metrics: ClassVar[tuple[str, ...]] = ("subset_accuracy", "micro_f1", "macro_f1")
+    metrics: ClassVar[tuple[str, ...]] = metrics_of("multi_label")
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_code", places_of(self.classes, (UNSURE, BROKEN, NONE)))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from ..domain import Answer, Consensus, Outcome
 from ..errors import ConfigError, DataError, TrainingError
-from ..settings import TaskSettings
+from ..settings import TaskSettings, metrics_of
 from .reading import EMPTY, OUTCOMES, invalid, normalise
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class Number:
     tolerance: float = 0.0
 
     kind: ClassVar[str] = "number"
-    metrics: ClassVar[tuple[str, ...]] = ("mae", "rmse", "r2", "spearman")
+    metrics: ClassVar[tuple[str, ...]] = metrics_of("number")
 
     def __post_init__(self) -> None:
         if not self.low < self.high:
