@@ -187,7 +187,7 @@ class Remembered:
         whole = self.rounds[job.number] = self._known[key]
         if job.number < 0:
             return whole
-        return replace(whole, test_codes=whole.test_codes[self.drawn[: len(job.test)]])
+        return replace(whole, test_mean=whole.test_mean[self.drawn[: len(job.test)]])
 
 
 def _name(job: RoundJob) -> str:
@@ -243,7 +243,7 @@ class Trained:
 
     def right(self, round_: int) -> NDArray[np.bool_]:
         """(n_population,) where a round's model is right."""
-        hits: NDArray[np.bool_] = self.runner.rounds[round_].test_codes == self.data.y_test
+        hits: NDArray[np.bool_] = self.runner.rounds[round_].test_mean.argmax(axis=1) == self.data.y_test
         return hits
 
     def qualities(self) -> dict[int, float]:
