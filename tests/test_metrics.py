@@ -307,6 +307,34 @@ def test_the_intervals_of_the_order_keep_their_promise_where_it_is_nearly_perfec
     assert min(hits.values()) / runs >= 0.95 - 3 * math.sqrt(0.95 * 0.05 / runs)
 
 
+def test_the_interval_of_a_skewed_loss_keeps_its_promise() -> None:
+    """300 samples of 100 items; a bootstrap holds the truth in 87 % of them."""
+    random, runs, mu, hits = np.random.default_rng(11), 300, 1.6, 0
+
+    def draw(n: int) -> tuple[Codes, Reals]:
+        truth = (random.random(n) < 0.1).astype(np.int64)
+        odds = np.log(1 / 9) + 2 * mu * (random.normal(size=n) + mu * (2 * truth - 1))
+        p = 1 / (1 + np.exp(-odds))
+        return truth, np.column_stack([1 - p, p])
+
+    found = metric("log_loss")
+    value = found.value(*draw(400_000))
+    for _ in range(runs):
+        reading = found.read(*draw(100), random)
+        hits += reading.low <= value <= reading.high
+    assert hits / runs >= 0.92 - 3 * math.sqrt(0.92 * 0.08 / runs)
+
+
+def test_the_chance_of_a_loss_is_that_of_the_end_of_its_interval() -> None:
+    truth, predicted = some(80, 1, 3)
+    found = metric("log_loss", THREE)
+    for level in (0.2, 0.025, 0.01):
+        bound = found.claim(truth, predicted, 1.0, level, rng()).bound
+        assert found.claim(truth, predicted, bound, 0.5, rng()).posterior == pytest.approx(1 - level)
+    sure = found.claim(np.array([0, 1]), np.eye(3)[[0, 1]], 0.5, 0.025, rng())
+    assert (sure.value, sure.posterior) == (0, 0)
+
+
 # Targets that say nothing.
 
 

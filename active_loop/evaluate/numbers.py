@@ -14,7 +14,7 @@ from typing import ClassVar
 import numpy as np
 
 from ..tasks import Number
-from .means import Mean
+from .means import Mean, OpenMean
 from .reading import Claim, Codes, Metric, Reading, Reals, bootstrap, claim_of, n_right, reading_of
 
 Statistic = Callable[[Reals, Reals, Reals], Reals]
@@ -33,12 +33,12 @@ class NumberMetric:
 
     task: Number
     statistic: Statistic
-    lower_is_better: bool
 
     certifiable: ClassVar[bool] = False
+    lower_is_better: ClassVar[bool] = False
 
     def value(self, truth: Codes, predicted: Reals) -> float:
-        truth, predicted = self._settled(truth, predicted)
+        truth, predicted = _settled(self.task, truth, predicted)
         return float(self.statistic(np.full((1, len(truth)), 1 / len(truth)), truth, predicted)[0])
 
     def read(self, truth: Codes, predicted: Reals, rng: np.random.Generator) -> Reading:
@@ -47,26 +47,10 @@ class NumberMetric:
     def claim(self, truth: Codes, predicted: Reals, target: float, level: float, rng: np.random.Generator) -> Claim:
         value, draws = self.value(truth, predicted), self._draws(truth, predicted, rng)
         correct = n_right(self.task, truth, predicted)
-        return claim_of(value, draws, correct, len(truth), target, level, self.lower_is_better)
-
-    def errors(self, truth: Codes, predicted: Reals) -> Reals:
-        """(n,) how far each prediction is from the truth."""
-        truth, predicted = self._settled(truth, predicted)
-        distances: Reals = np.abs(truth - predicted)
-        return distances
-
-    def _settled(self, truth: Codes, predicted: Reals) -> tuple[Reals, Reals]:
-        """Truth without NaN, and predictions within the bounds."""
-        known = truth[~np.isnan(truth)]
-        ends = known if known.size else np.array([-_HOPELESS, _HOPELESS])
-        low = self.task.low if math.isfinite(self.task.low) else ends.min()
-        high = self.task.high if math.isfinite(self.task.high) else ends.max()
-        predicted = np.clip(predicted, self.task.low, self.task.high)
-        farther = np.where(predicted - low > high - predicted, low, high)
-        return np.where(np.isnan(truth), farther, truth), predicted
+        return claim_of(value, draws, correct, len(truth), target, level)
 
     def _draws(self, truth: Codes, predicted: Reals, rng: np.random.Generator) -> Reals:
-        truth, predicted = self._settled(truth, predicted)
+        truth, predicted = _settled(self.task, truth, predicted)
         return bootstrap(lambda weights: self.statistic(weights, truth, predicted), np.ones(len(truth)), rng)
 
 
@@ -75,23 +59,30 @@ def number_metric(name: str, task: Number) -> Metric:
 
     Between finite bounds the mean absolute error is one of bounded numbers.
     """
-    statistic, lower_is_better = _STATISTICS[name]
-    metric = NumberMetric(task, statistic, lower_is_better)
-    if name == "mae" and math.isfinite(task.high - task.low):
-        return Mean(task, metric.errors, task.high - task.low, lower_is_better)
-    return metric
+    if name in _STATISTICS:
+        return NumberMetric(task, _STATISTICS[name])
+
+    def errors(truth: Codes, predicted: Reals) -> Reals:
+        truth, predicted = _settled(task, truth, predicted)
+        distances: Reals = np.abs(truth - predicted)
+        return distances
+
+    if name == "rmse":
+        return OpenMean(task, lambda truth, predicted: errors(truth, predicted) ** 2, math.sqrt, lambda error: error**2)
+    if math.isfinite(task.high - task.low):
+        return Mean(task, errors, task.high - task.low, lower_is_better=True)
+    return OpenMean(task, errors)
 
 
-def mean_absolute_error(weights: Reals, truth: Reals, predicted: Reals) -> Reals:
-    """(m,) Σ w·|t - p|."""
-    mean: Reals = weights @ np.abs(truth - predicted)
-    return mean
-
-
-def root_mean_squared_error(weights: Reals, truth: Reals, predicted: Reals) -> Reals:
-    """(m,) the root of Σ w·(t - p)²."""
-    root: Reals = np.sqrt(weights @ (truth - predicted) ** 2)
-    return root
+def _settled(task: Number, truth: Codes, predicted: Reals) -> tuple[Reals, Reals]:
+    """Truth without NaN, and predictions within the bounds."""
+    known = truth[~np.isnan(truth)]
+    ends = known if known.size else np.array([-_HOPELESS, _HOPELESS])
+    low = task.low if math.isfinite(task.low) else ends.min()
+    high = task.high if math.isfinite(task.high) else ends.max()
+    predicted = np.clip(predicted, task.low, task.high)
+    farther = np.where(predicted - low > high - predicted, low, high)
+    return np.where(np.isnan(truth), farther, truth), predicted
 
 
 def r2(weights: Reals, truth: Reals, predicted: Reals) -> Reals:
@@ -106,12 +97,7 @@ def spearman(weights: Reals, truth: Reals, predicted: Reals) -> Reals:
     return _correlation(weights, _ranks(weights, truth), _ranks(weights, predicted))
 
 
-_STATISTICS: dict[str, tuple[Statistic, bool]] = {
-    "mae": (mean_absolute_error, True),
-    "rmse": (root_mean_squared_error, True),
-    "r2": (r2, False),
-    "spearman": (spearman, False),
-}
+_STATISTICS: dict[str, Statistic] = {"r2": r2, "spearman": spearman}
 
 
 def _ranks(weights: Reals, values: Reals) -> Reals:
