@@ -20,7 +20,7 @@ from .chances import Proof, proof_of, quality_needed
 from .config import write_settings
 from .domain import Verdict
 from .errors import ActiveLoopError, ConfigError, DataError, unknown_name
-from .evaluate import doubt, lower_bound
+from .evaluate import ENOUGH, doubt, lower_bound, shares_of
 from .inspection import Column, Inspection, inspect
 from .planning import hopeless, named
 from .settings import (
@@ -55,9 +55,6 @@ _MODELS = {"text": "logistic", "image": "svm", "table": "svm"}
 
 _MAJORITY = 2 / 3
 """Share of the largest class from which on accuracy says little about the others."""
-
-_ENOUGH = 20
-"""Known answers from which on that share is worth a word."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -337,7 +334,7 @@ def _refuse_unknown(known: Column, classes: Sequence[str]) -> None:
 def _target(known: Column | None, classes: Sequence[str], given: Given, questions: _Questions) -> TargetSettings:
     """Metric and value: accuracy 0.9, or macro-F1 0.8 where one class has a large majority."""
     metric, why = given.metric or "accuracy", ""
-    if given.metric is None and known is not None and known.n_filled >= _ENOUGH:
+    if given.metric is None and known is not None and known.n_filled >= ENOUGH:
         name, n = max(known.values.items(), key=lambda pair: pair[1], default=("", 0))
         if n / known.n_filled >= _MAJORITY:
             metric, why = "macro_f1", f" (accuracy would be misleading: {100 * n / known.n_filled:.0f} % are {name})"
@@ -357,7 +354,9 @@ def _target(known: Column | None, classes: Sequence[str], given: Given, question
     else:
         target = questions.answered(f"Target{why}", default, read, "")
     target = replace(target, positive=_positive(target, known, classes, given, questions))
-    if problem := doubt(make_task(TaskSettings(classes=tuple(classes))), target, _shares(known)):
+    if problem := doubt(
+        make_task(TaskSettings(classes=tuple(classes))), target, shares_of(known.values if known else {})
+    ):
         questions.say(problem)
     return target
 
@@ -374,18 +373,11 @@ def _positive(
 
     if given.positive:
         return read(given.positive)
-    shares = _shares(known)
+    shares = shares_of(known.values if known else {})
     usual = min(classes, key=lambda name: shares.get(name, 0.0)) if shares else classes[1] if len(classes) == 2 else ""
     return questions.answered(
         f"Which class is the {METRICS[target.metric].words} of", usual, read, "--positive names it."
     )
-
-
-def _shares(known: Column | None) -> dict[str, float]:
-    """How much of the known answers each class makes up; empty if too few are known to say so."""
-    if known is None or known.n_filled < _ENOUGH:
-        return {}
-    return {name: n / known.n_filled for name, n in known.values.items()}
 
 
 def _metric_and_value(text: str, metric: str, value: float) -> tuple[str, float]:

@@ -11,7 +11,8 @@ import os
 import secrets
 import stat
 import sys
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from .chances import proof_of
 from .domain import Progressed, StepResult, Stopped
 from .driver import Driver, Report, Unreachable
 from .errors import ActiveLoopError, ConfigError, FolderError, LabelingError
+from .evaluate import doubt, shares_of
 from .label_studio import Finding, LabelStudio
 from .labeling import LabelingBackend, Terminal
 from .local_studio import LocalStudio
@@ -30,6 +32,7 @@ from .runner import InlineRunner, ProcessRunner, Runner
 from .settings import LabelingSettings, Settings
 from .sources import Source, open_source
 from .store import FolderLock, Store
+from .tasks import make_task
 
 if TYPE_CHECKING:
     from active_loop.server import Server
@@ -332,12 +335,13 @@ def examine(folder: Path, read: Callable[[], Settings]) -> list[Finding]:
     findings = [Finding(True, "loop.toml can be read, and says nothing impossible")]
     try:
         source = open_source(settings.data, folder)
-        n = len(source.records())
+        answers = [record.answer for record in source.records()]
+        n = len(answers)
         findings.append(
             Finding(True, f"{settings.data.path}: {n} items, {source.n_duplicates} exact duplicates merged")
         )
         findings += [Finding(True, notice) for notice in source.notices]
-        findings += _examine_target(settings, n)
+        findings += _examine_target(settings, n, Counter(answer for answer in answers if answer))
     except ActiveLoopError as error:
         findings.append(Finding(False, str(error)))
     findings += _examine_folder(folder)
@@ -346,10 +350,16 @@ def examine(folder: Path, read: Callable[[], Settings]) -> list[Finding]:
     return findings
 
 
-def _examine_target(settings: Settings, n_items: int) -> list[Finding]:
-    """A target that no model can be proven to reach with this budget and these items."""
-    never = hopeless(settings, proof_of(settings, n_items))
-    return [Finding(False, never)] if never else []
+def _examine_target(settings: Settings, n_items: int, known: Mapping[str, int]) -> list[Finding]:
+    """A target that no model can be proven to reach, and one that can be reached without learning anything.
+
+    `known` counts the answers that came with the items.
+    """
+    problems = (
+        hopeless(settings, proof_of(settings, n_items)),
+        doubt(make_task(settings.task), settings.target, shares_of(known)),
+    )
+    return [Finding(False, problem) for problem in problems if problem]
 
 
 def _examine_folder(folder: Path) -> list[Finding]:

@@ -267,6 +267,22 @@ def test_a_folder_that_cannot_be_made_is_one_sentence_and_leaves_nothing(tmp_pat
     assert [path.name for path in tmp_path.iterdir()] == ["reviews.csv"]
 
 
+def test_a_metric_of_one_class_is_about_the_rarest_known_one(tmp_path: Path) -> None:
+    written, _ = made(tmp_path / "loop", reviews(tmp_path), metric="f1")
+    assert (written.target.metric, written.target.value, written.target.positive) == ("f1", 0.8, "negative")
+    written, _ = made(tmp_path / "other", reviews(tmp_path), metric="f0.5", positive="positive")
+    assert (written.target.metric, written.target.positive) == ("f0.5", "positive")
+    with pytest.raises(ConfigError, match=r'unknown target.positive "neutral"'):
+        made(tmp_path / "third", reviews(tmp_path), metric="recall", positive="neutral")
+
+
+def test_a_target_that_needs_no_learning_is_doubted(tmp_path: Path) -> None:
+    _, heard = made(tmp_path / "loop", reviews(tmp_path), metric="accuracy", target=0.75)
+    assert any('Always answering "positive" would reach accuracy 0.80 already' in line for line in heard)
+    _, heard = made(tmp_path / "other", reviews(tmp_path), metric="accuracy", target=0.85)
+    assert not any("already" in line for line in heard)
+
+
 def told(*, metric: str = "accuracy", value: float = 0.9, budget: int = 400, group: str = "") -> Settings:
     return Settings(
         target=TargetSettings(metric=metric, value=value),

@@ -25,7 +25,7 @@ from .bounds import (
     upper_bound,
 )
 from .classes import BalancedAccuracy, FBeta, MacroF1, MicroF1, SetF1, macro, micro
-from .idle import doubt
+from .idle import ENOUGH, doubt, shares_of
 from .means import brier, label_accuracy, log_loss
 from .numbers import number_metric
 from .ranking import AUC, AveragePrecision
@@ -33,6 +33,7 @@ from .reading import WRONG, Claim, Codes, Metric, Reading
 from .shares import accuracy, f1, precision, recall
 
 __all__ = [
+    "ENOUGH",
     "WRONG",
     "Claim",
     "Codes",
@@ -47,6 +48,7 @@ __all__ = [
     "more_to_certify",
     "posterior",
     "ratio_lower_bound",
+    "shares_of",
     "truth_codes",
     "upper_bound",
 ]

@@ -9,6 +9,9 @@ from typing import Final
 from ..settings import METRICS, TargetSettings, positive_class
 from ..tasks import SingleChoice, Task
 
+ENOUGH: Final = 20
+"""Known answers from which on their shares are worth a word."""
+
 _BETA: Final = {"f1": 1.0, "f2": 2.0, "f0.5": 0.5}
 
 
@@ -33,6 +36,12 @@ def doubt(task: Task, target: TargetSettings, shares: Mapping[str, float]) -> st
     better = [f'f1 of "{task.classes[rarest]}"'] if (target.metric, positive) != ("f1", rarest) else []
     better = ["balanced_accuracy"] * (target.metric != "balanced_accuracy") + better
     return f"{how} would reach {metric.words} {value:.2f} already: choose {', or '.join(better)}."
+
+
+def shares_of(known: Mapping[str, int]) -> dict[str, float]:
+    """How much of the known answers each class makes up; empty if they are too few to say so."""
+    n = sum(known.values())
+    return {name: count / n for name, count in known.items()} if n >= ENOUGH else {}
 
 
 def _idle(classes: Sequence[str], name: str, positive: int | None, shares: Sequence[float]) -> tuple[str, float]:
