@@ -517,7 +517,8 @@ def _has_stopped(folder: Path, settings: Settings) -> bool:
         now = read_status(store)
         changed = differences(current_settings(store), settings)
     same = all(key.startswith(("labeling.", "server.")) for key in changed)
-    return bool(now.stopped) and now.open_asks == 0 and same
+    to_come = now.verdict == "certified" and now.refit is None
+    return bool(now.stopped) and now.open_asks == 0 and same and not to_come
 
 
 def _finish(folder: Path, as_json: bool, *, paused: bool = False, random: Comparison | None = None) -> None:

@@ -37,6 +37,7 @@ from .domain import (
     Split,
     StepResult,
     Stopped,
+    Verdict,
     WaitingForPeople,
     WaitingForTraining,
 )
@@ -44,6 +45,7 @@ from .errors import ConfigError
 from .labeling import LabelingBackend, Publication
 from .merge import Merging
 from .predictions import Predictions
+from .refit import obstacle, refit
 from .reserve import Prefix, Spending, prefix, states
 from .runner import Runner
 from .scoring import EncodeJob, RoundJob, RoundResult
@@ -118,7 +120,7 @@ class Loop:
                 return done
         decision = self.decision()
         # Answers are fetched last: a stream of them must not keep what they call for from being done.
-        effects = (self._retire,) if decision else (self._train, self._look, self._decide, self._send)
+        effects = (self._retire, self._refit) if decision else (self._train, self._look, self._decide, self._send)
         for effect in effects:
             if done := effect():
                 return done
@@ -437,6 +439,50 @@ class Loop:
             return None
         self.store.retire(left)
         return Progressed(f"{len(left)} open asks withdrawn")
+
+    def _refit(self) -> StepResult | None:
+        """After a certificate: learn from every answer, and record what the certificate is worth for that model."""
+        looks = self.store.looks()
+        if not looks or looks[-1].verdict != Verdict.CERTIFIED or self.store.events("refitted"):
+            return None
+        look, last = looks[-1], self.store.rounds()[-1]
+        merged = self.merged()
+        unseen = [place for place, item in enumerate(self.test_order) if item not in merged]
+        if problem := obstacle(look, len(unseen)):
+            found = replace(refit(look, 0, 0, 1), n=0, obstacle=problem)
+            self.store.add_event("refitted", found.as_dict())
+            return Progressed("nothing to be said of a model that learned from all answers")
+        if not self.runner.busy:
+            self.runner.submit(self._refit_job(last, unseen) if self._features else self._encode_job())
+        result = self.runner.poll()
+        if result is None:
+            return WaitingForTraining(last.number + 1)
+        if not isinstance(result, RoundResult):
+            self._features = result
+        elif result.number == last.number + 1:
+            judged = next(each for each in self._scored_rounds() if each.number == look.round)
+            before, now = self._predictions(judged)[0][unseen], result.test_mean
+            differing = int(np.sum(self.task.decide(before) != self.task.decide(now)))
+            found = refit(look, result.record["n_labels"], differing, len(unseen))
+            self.store.add_event("refitted", found.as_dict())
+            return Progressed("a model learned from all answers")
+        return Progressed("ready to learn from all answers")
+
+    def _refit_job(self, last: Round, unseen: Sequence[int]) -> RoundJob:
+        """A fit on every label there is; `unseen` are places of the test order that nobody answered."""
+        labels = {item: merged.label for item, merged in self.merged().items() if merged.label}
+        labelled, nothing = np.array(sorted(labels), dtype=np.int64), np.empty(0, dtype=np.int64)
+        return replace(
+            self._job(last, rank=False),
+            number=last.number + 1,
+            labelled=labelled,
+            codes=np.asarray(self.task.encode([labels[int(item)] for item in labelled]), dtype=np.int64),
+            candidates=nothing,
+            ids=self._ids[nothing],
+            pending=nothing,
+            sample=nothing,
+            test=np.array([self.test_order[place] for place in unseen], dtype=np.int64),
+        )
 
     # 8. asking
 

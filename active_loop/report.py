@@ -20,6 +20,7 @@ from .answers import reader
 from .domain import COLD_START, Annotation, Ask, Look, Merged, Purpose, Round, Score, Split, Verdict
 from .evaluate import more_to_certify
 from .merge import merge
+from .refit import Refit
 from .settings import Settings, from_json
 from .sources import Source
 from .stopping import in_force
@@ -54,6 +55,7 @@ class CurvePoint:
 class Status:
     """Where a loop stands, in totals.
 
+    `refit` is a model that learned from all answers after a certificate, and what that is worth for it.
     `answers` = `pool_answers` + `test_answers` of `budget`; `doing` is one phrase of what happens next;
     `verdict` is that of the last look; `stopped` says why the loop ended ("" while it goes on).
     """
@@ -79,6 +81,7 @@ class Status:
     looks: tuple[Look, ...]
     verdict: Verdict
     more_to_certify: int | None
+    refit: Refit | None
     stopped: str
     doing: str
 
@@ -149,9 +152,15 @@ def _status(store: Store) -> Status:
         looks=looks,
         verdict=looks[-1].verdict if looks else Verdict.NOT_REACHED,
         more_to_certify=_more(settings, looks, curve),
+        refit=_refit(store),
         stopped=stopped,
         doing=_doing(stopped, len(unanswered), bool(rounds) and not rounds[-1].ranked_at, bool(facts)),
     )
+
+
+def _refit(store: Store) -> Refit | None:
+    found = store.events("refitted")
+    return Refit.of(found[-1].body) if found else None
 
 
 def current_settings(store: Store) -> Settings:

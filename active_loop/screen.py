@@ -17,6 +17,7 @@ from rich.text import Text
 
 from .domain import Progressed, StepResult, Stopped, Verdict, WaitingForPeople, WaitingForTraining
 from .driver import Unreachable
+from .refit import Refit
 from .report import WHY, CurvePoint, Status, sentence
 from .session import Addresses, Notice, Starting
 
@@ -162,6 +163,8 @@ def summary(status: Status, random: Comparison | None, folder: Path | None, labe
     cost = f"{status.answers} answers ({status.pool_answers} to learn, {status.test_answers} to prove it)"
     time_spent = f", {_span(status.lead_time_s)} of labelling" if status.lead_time_s >= 1 else ""
     lines.append(Text(f"   {cost}{time_spent}."))
+    if status.refit:
+        lines.append(Text(f"   {_refit_sentence(status.refit)}"))
     if random:
         lines.append(Text(f"   {_random_sentence(status, random)}"))
     if folder and labels:
@@ -190,6 +193,18 @@ def _verdict_sentence(status: Status) -> str:
 
 def _why(status: Status) -> str:
     return WHY.get(status.stopped, status.stopped)
+
+
+def _refit_sentence(refit: Refit) -> str:
+    if refit.obstacle:
+        return f"A model that learned from all answers would not be certified: {refit.obstacle}."
+    seen = (
+        f"A model that learned from all {refit.n_labels} labels, those of test items too, predicts otherwise on "
+        f"{refit.differing} of {refit.n} items that nobody answered"
+    )
+    if refit.certified:
+        return f"{seen}: it is certified as well, at least {refit.bound:.3f}."
+    return f"{seen}: it is not certified (at least {refit.bound:.3f} is)."
 
 
 def _random_sentence(status: Status, random: Comparison) -> str:

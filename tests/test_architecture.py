@@ -30,7 +30,7 @@ ROWS: list[set[str]] = [
     {"answers"},
     {"store", "label_studio", "local_studio", "expert", "scoring", "runner"},
     {"planning"},
-    {"looks", "intake", "chances"},
+    {"looks", "intake", "refit", "chances"},
     {
         *("merge", "evaluate", "stopping", "reserve", "pace", "forecast", "predictions"),
         *("features", "inspection", "learner", "search", "labeling", "guard"),
