@@ -29,10 +29,10 @@ ROWS: list[set[str]] = [
     {"report"},
     {"answers"},
     {"store", "label_studio", "local_studio", "expert", "scoring", "runner"},
-    {"planning"},
+    {"planning", "forecast"},
     {"looks", "intake", "refit", "chances"},
     {
-        *("merge", "evaluate", "stopping", "reserve", "pace", "forecast", "predictions"),
+        *("merge", "evaluate", "stopping", "reserve", "pace", "predictions"),
         *("features", "inspection", "learner", "search", "labeling", "guard"),
     },
     {"sources", "extractors"},

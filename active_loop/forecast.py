@@ -1,0 +1,330 @@
+"""How much is left until the target, while a loop runs: answers, hours, money and a date, each with a band.
+
+The readings of all completed rounds are taken for one learning curve q(n) = a - b·n^-c. Instead of one best curve every
+curve of a grid gets a weight, and what is said of the future is said by all of them. Readings share their test items,
+so they err together: ten rounds are not ten samples, and the covariance says so. Pure functions of what was recorded:
+a forecast is for people, it proves nothing, and no answer of an uncompleted round is seen.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from functools import lru_cache
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import special
+
+from .chances import SURE, Proof
+from .domain import Score, Verdict
+from .settings import ERRORS, METRICS, LookPlan, Settings
+
+FEWEST_ROUNDS: Final = 5
+FEWEST_TESTED: Final = 50
+"""Before there are so many readings, and so many test answers in the newest one, nothing is said."""
+
+FURTHEST: Final = 10
+"""Times the labels that there are: what takes more counts as out of reach, since no curve is known so far ahead."""
+
+TAIL: Final = 0.05
+"""Chance on either side of a band. `benchmarks/forecast.py` measures what bands of this tail really hold."""
+
+_PROBABLE: Final = 0.5
+_MOST_READINGS: Final = 60
+
+# What real loops are like, as benchmarks/forecast.py measures it: how alike two rounds are right or wrong on an item,
+# (n / n')^0.8 for n < n' labels; how far a curve strays from a power law, as a share of what is missing to the best
+# value, and for how long (in log labels) it strays the same way.
+_FORGETTING: Final = 0.8
+_STRAY: Final = 0.05
+_STRAYS_FOR: Final = 0.3
+
+Reals = NDArray[np.float64]
+Readings = tuple[tuple[int, Score], ...]
+"""For each completed round with a reading, in their order: labels it learned from, and the reading."""
+
+
+@dataclass(frozen=True, slots=True)
+class Band:
+    """A number that is not known: it lies between `low` and `high` with a chance of 80 %; `middle` is the median."""
+
+    low: float
+    middle: float
+    high: float
+
+    def times(self, factor: float) -> Band:
+        return Band(self.low * factor, self.middle * factor, self.high * factor)
+
+    def plus(self, more: float) -> Band:
+        return Band(self.low + more, self.middle + more, self.high + more)
+
+
+@dataclass(frozen=True, slots=True)
+class Curves:
+    """Learning curves (k,) that may be the loop's, by their limit, their value now and their exponent, with weights.
+
+    Values are `sign` times the metric's, so that more is better. `n` labels are there now; what takes more than `most`
+    in all is out of reach.
+    """
+
+    limit: Reals
+    now: Reals
+    exponent: Reals
+    weights: Reals
+    n: int
+    most: int
+    sign: int = 1
+
+    def labels(self, value: float) -> Reals:
+        """More labels until each curve (k,) is at this value of the metric: 0 where it is, inf where it never is."""
+        wanted = self.sign * value
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            times = ((self.limit - self.now) / (self.limit - wanted)) ** (1 / self.exponent)
+        more = np.where(self.limit > wanted, self.n * (times - 1), np.inf)
+        return np.where(self.now >= wanted, 0.0, np.where(self.n + more > self.most, np.inf, more))
+
+    def chance(self, value: float) -> float:
+        """The chance that this value of the metric is reached at all."""
+        return float(np.clip(self.weights[np.isfinite(self.labels(value))].sum(), 0, 1))
+
+    def band(self, value: float, tail: float = TAIL) -> Band | None:
+        """More labels until this value is reached, if it is reached; None if no curve reaches it."""
+        more = self.labels(value)
+        order = np.argsort(more)[: int(np.isfinite(more).sum())]
+        upto = np.cumsum(self.weights[order])
+        if not len(upto) or upto[-1] <= 0:
+            return None
+        places = np.searchsorted(upto, np.array([tail, 0.5, 1 - tail]) * upto[-1])
+        low, middle, high = more[order[np.minimum(places, len(order) - 1)]]
+        return Band(float(low), float(middle), float(high))
+
+
+@lru_cache(maxsize=8)
+def curves(readings: Readings, most: int, best: float = 1.0, lower_is_better: bool = False) -> Curves | None:
+    """The curves that may have given these readings; None while there are too few.
+
+    `best` is the best value that can be measured. Where they start from: any limit between the value now and `best` is
+    as likely as any other, and so is any exponent between 0.05 and 3, in its logarithm.
+    """
+    kept = {n: score for n, score in readings if n > 0 and math.isfinite(score.high - score.low)}
+    if len(kept) < FEWEST_ROUNDS or list(kept.values())[-1].n < FEWEST_TESTED:
+        return None
+    some = np.unique(np.linspace(0, len(kept) - 1, _MOST_READINGS).round().astype(int))
+    n = np.array(list(kept), dtype=np.float64)[some]
+    scores = [list(kept.values())[place] for place in some]
+    sign = -1 if lower_is_better else 1
+    values, highest = sign * np.array([score.value for score in scores]), sign * best
+    errors = _errors(n, scores, max(1e-9, float(np.max(highest - values))))
+    limit, now, exponent = _grid(min(float(values[-1]), highest), float(errors[-1]), highest)
+    drawn = limit[:, None] - (limit - now)[:, None] * (n / n[-1]) ** -exponent[:, None]
+    root = np.linalg.cholesky(_covariance(n, scores, errors, highest - values))
+    off = np.linalg.solve(root, (values - drawn).T)
+    fit = -0.5 * np.sum(off**2, axis=0)
+    weights = np.exp(fit - fit.max())
+    return Curves(limit, now, exponent, weights / weights.sum(), int(n[-1]), most, sign)
+
+
+def _errors(n: Reals, scores: Sequence[Score], scale: float) -> Reals:
+    """Standard errors (T,) of the readings, smoothed over the rounds.
+
+    A reading that is high by luck has a short interval, and would count for more: the bias of a share that is weighted
+    by itself. So the spread of a single item is taken from a line through all rounds.
+    """
+    n_test = np.array([max(1, score.n) for score in scores], dtype=np.float64)
+    widths = np.array([max(score.high - score.low, 0.0) for score in scores])
+    spread = np.maximum(widths / (2 * 1.96), 1e-4 * scale) * np.sqrt(n_test)
+    slope, level = np.polyfit(np.log(n), spread, 1, w=np.sqrt(n_test))
+    least = 0.3 * float(np.median(spread))
+    return np.asarray(np.maximum(level + slope * np.log(n), least) / np.sqrt(n_test))
+
+
+def _covariance(n: Reals, scores: Sequence[Score], errors: Reals, missing: Reals) -> Reals:
+    """How readings err together (T, T): test items of an earlier one are among those of a later one, and models that
+    learned from the same labels fail on the same items; and how a curve strays from a power law."""
+    n_test = np.array([max(1, score.n) for score in scores], dtype=np.float64)
+    apart = np.abs(np.subtract.outer(np.log(n), np.log(n)))
+    shared = np.sqrt(np.minimum.outer(n_test, n_test) / np.maximum.outer(n_test, n_test))
+    read = np.outer(errors, errors) * shared * np.exp(-_FORGETTING * apart)
+    stray = _STRAY * max(float(missing[-1]), 0.0)
+    return np.asarray(read + stray**2 * np.exp(-apart / _STRAYS_FOR) + np.diag(1e-4 * errors**2))
+
+
+def _grid(value: float, error: float, highest: float) -> tuple[Reals, Reals, Reals]:
+    """Limit, value now and exponent (k,) of all curves that are weighed."""
+    now = np.minimum(value + np.linspace(-4, 4, 41) * error, highest)
+    found = np.meshgrid(np.unique(now), np.linspace(0, 1, 21), np.geomspace(0.05, 3, 14), indexing="ij")
+    start, share, exponent = (each.ravel() for each in found)
+    return start + share * (highest - start), start, exponent
+
+
+# what is left, in the units of people
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """Seconds an answer takes, what an hour costs (0: not said), answers a day (0: not known), and the day today."""
+
+    seconds: float
+    price_per_hour: float
+    per_day: float
+    today: date
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """What is left after the newest reading, if the target can be reached; bands hold with a chance of 80 %.
+
+    `learn` more labels bring the model to the value `needed`, with which a look of `test` more answers gives the wanted
+    verdict in 4 cases of 5. `hours`, `money` (None where no price is known) and `dates` (ISO, the earliest first; None
+    where no pace is known) are for both together. `out_of_reach` is the chance that the model never gets to the target;
+    `unproven` that it never gets to `needed`. `best` is what people's agreement lets a model be measured at.
+    """
+
+    n_labels: int
+    needed: float
+    learn: Band | None
+    test: int
+    hours: Band | None
+    money: Band | None
+    dates: tuple[str, str, str] | None
+    out_of_reach: float
+    unproven: float
+    best: float
+
+
+def forecast(found: Curves, settings: Settings, plan: LookPlan, looked: int, tested: int, pace: Pace) -> Forecast:
+    """The cheapest way to the target among the looks that are left.
+
+    `looked` looks took place, and `tested` test items were answered when the newest round was completed.
+    """
+    steps = [(max(0, size - tested), value) for size, value in _steps(settings, plan, looked)]
+    bands = [(found.band(value), test, value) for test, value in steps]
+    reached = [each for each in bands if each[0] and found.chance(each[2]) > TAIL]
+    if reached:
+        learn, test, needed = min(reached, key=lambda each: (each[0].middle if each[0] else 0.0) + each[1])
+    else:
+        learn, (test, needed) = None, max(steps, key=lambda step: found.chance(step[1]))
+    answers = learn.plus(test) if learn else None
+    hours = answers.times(pace.seconds / 3600) if answers else None
+    return Forecast(
+        n_labels=found.n,
+        needed=needed,
+        learn=learn,
+        test=test,
+        hours=hours,
+        money=hours.times(pace.price_per_hour) if hours and pace.price_per_hour else None,
+        dates=_dates(answers, pace) if answers else None,
+        out_of_reach=1 - found.chance(settings.target.value),
+        unproven=1 - found.chance(needed),
+        best=found.sign * float(found.limit.max()),
+    )
+
+
+def _steps(settings: Settings, plan: LookPlan, looked: int) -> Iterator[tuple[int, float]]:
+    """Size of each look that is left, and the value with which it gives the wanted verdict in 4 cases of 5.
+
+    Metrics that are no shares are taken for one; of errors, and where no look can come to the verdict, it is the target
+    itself.
+    """
+    target = settings.target
+    numbers = range(1, looked + 4)
+    proof = Proof(tuple(map(plan.m, numbers)), target.value, target.alpha, not settings.obstacle, settings.stop_on)
+    certify, found = settings.stop_on == Verdict.CERTIFIED, False
+    if target.metric not in ERRORS and not METRICS[target.metric].of_one_class:
+        for look in numbers[looked:]:
+            right = proof.right(look) if certify else proof.right_to_be_likely(look)
+            if right and right <= proof.n(look):
+                found = True
+                yield plan.m(look), float(special.betaincinv(right, proof.n(look) - right + 1, SURE))
+    if not found:
+        yield plan.m(looked + 1), target.value
+
+
+def _dates(answers: Band, pace: Pace) -> tuple[str, str, str] | None:
+    """The days on which so many answers are there; None without a pace, or beyond all calendars."""
+    if not pace.per_day:
+        return None
+    days = [math.ceil(each / pace.per_day) for each in (answers.low, answers.middle, answers.high)]
+    try:
+        low, middle, high = ((pace.today + timedelta(days=each)).isoformat() for each in days)
+    except OverflowError:
+        return None
+    return low, middle, high
+
+
+# in words
+
+
+def sentence(told: Forecast, target: float) -> str:
+    """The forecast as people read it, without false precision."""
+    if told.out_of_reach > _PROBABLE:
+        why = f"no model can be measured above {told.best:.2f}" if told.best < 1 and told.best < target else ""
+        return (
+            "This target is probably out of reach with "
+            + (f"this much disagreement: {why}" if why else "these features")
+            + f" (chance {_percent(told.out_of_reach)})."
+        )
+    if told.learn is None or told.unproven > _PROBABLE:
+        return (
+            "This target can probably not be proven by the looks that are left: "
+            f"that takes a model at {told.needed:.3f}, which is out of reach with a chance of "
+            f"{_percent(told.unproven)}."
+        )
+    answers = f"{_band(told.learn, _count)} more answers" if told.learn.high >= 1 else "no more answers"
+    needs = ", ".join([f"{answers} to learn and {rounded(told.test)} to test", *_cost(told)])
+    return (
+        f"{'About ' if told.learn.high >= 1 else 'Probably '}{needs}; "
+        f"{_percent(told.out_of_reach)} chance that the target is out of reach with these features."
+    )
+
+
+def _cost(told: Forecast) -> Iterator[str]:
+    if told.hours:
+        yield f"{_band(told.hours, _figure)} hours"
+    if told.money:
+        yield f"{_band(told.money, _figure)} in money"
+    if told.dates:
+        low, middle, high = told.dates
+        year = low[:4] == middle[:4] == high[:4]
+        within = f" ({low[5:] if year else low} to {high[5:] if year else high})" if low != high else ""
+        yield f"{middle}{within} at your pace"
+
+
+def _band(band: Band, words: Callable[[float], str]) -> str:
+    low, middle, high = (words(each) for each in (band.low, band.middle, band.high))
+    return middle if low == high else f"{middle} ({low} to {high})"
+
+
+def _count(number: float) -> str:
+    return f"{rounded(number):,}"
+
+
+def rounded(number: float) -> int:
+    """A number of answers without false precision, rounded up.
+
+    >>> rounded(7), rounded(63), rounded(1234)
+    (7, 65, 1250)
+    """
+    step = 1 if number < 20 else 5 if number < 200 else 50
+    return math.ceil(number / step) * step
+
+
+def _figure(number: float) -> str:
+    """Two figures, or whole numbers.
+
+    >>> [_figure(each) for each in (0.0312, 0.684, 1.25, 31.4, 1234.5)]
+    ['0.03', '0.68', '1.2', '31', '1,234']
+    """
+    return f"{number:.2f}" if number < 1 else f"{number:.1f}" if number < 10 else f"{number:,.0f}"
+
+
+def _percent(share: float) -> str:
+    """
+    >>> _percent(0.001), _percent(0.223), _percent(1.0)
+    ('below 1 %', '22 %', 'above 99 %')
+    """
+    return "below 1 %" if share < 0.01 else "above 99 %" if share > 0.99 else f"{100 * share:.0f} %"
