@@ -34,7 +34,8 @@ class Proof:
     """The looks that a budget pays for: the k-th judges the first `sizes[k - 1]` items of the test order.
 
     Sizes grow strictly: a further look at the same items, at a smaller level, finds nothing new. Of these items the
-    share `counted` bears on the metric.
+    share `counted` bears on the metric. `f1` says that the metric is F1: with J the share of true positives among the
+    items that are positive or predicted so, it is 2J / (1 + J), and J is what is counted.
     """
 
     sizes: tuple[int, ...]
@@ -43,6 +44,15 @@ class Proof:
     certifiable: bool
     stop_on: Verdict
     counted: float = 1.0
+    f1: bool = False
+
+    def share(self, value: float) -> float:
+        """What is counted as right, of the items that count, where the metric has this value."""
+        return value / (2 - value) if self.f1 else value
+
+    def value(self, share: float) -> float:
+        """The metric where this share counts as right."""
+        return 2 * share / (1 + share) if self.f1 else share
 
     def n(self, look: int) -> int:
         """Items that the look counts."""
@@ -54,12 +64,12 @@ class Proof:
 
     def right(self, look: int) -> int | None:
         """How many of `n` must be right to certify the target; None if even all are too few."""
-        return fewest_right(self.n(look), self.level(look), self.target) if self.certifiable else None
+        return fewest_right(self.n(look), self.level(look), self.share(self.target)) if self.certifiable else None
 
     def right_to_be_likely(self, look: int) -> int | None:
         """How many of `n` must be right for the target to be likely; None if even all are too few."""
-        n = self.n(look)
-        found = bisect_left(range(n + 1), LIKELY, key=lambda right: posterior(right, n, self.target))
+        n, share = self.n(look), self.share(self.target)
+        found = bisect_left(range(n + 1), LIKELY, key=lambda right: posterior(right, n, share))
         return found if found <= n else None
 
     @property
@@ -83,7 +93,15 @@ def proof_of(settings: Settings, n_items: int, counted: float = 1.0) -> Proof:
     plan = LookPlan.at_import(n_items, settings.budget.answers)
     sizes = dict.fromkeys(m for look in range(1, 5) if (m := plan.m(look)) > 0)  # the fourth has all that is reserved
     target = settings.target
-    return Proof(tuple(sizes), target.value, target.alpha, not settings.obstacle, settings.stop_on, counted)
+    return Proof(
+        tuple(sizes),
+        target.value,
+        target.alpha,
+        not settings.obstacle,
+        settings.stop_on,
+        counted,
+        target.metric == "f1",
+    )
 
 
 def impossible(proof: Proof) -> str:
@@ -98,11 +116,12 @@ def impossible(proof: Proof) -> str:
         bound, n = max(
             (lower_bound(proof.n(look), proof.n(look), proof.level(look)), proof.n(look)) for look in proof.looks
         )
-        return f"even {n} of {n} right would prove only {bound:.3f}"
+        return f"even {n} of {n} right would prove only {proof.value(bound):.3f}"
     if any(proof.right_to_be_likely(look) is not None for look in proof.looks):
         return ""
     n = proof.n(proof.looks[-1])
-    return f"even {n} of {n} right would show it with a probability of only {posterior(n, n, proof.target):.2f}"
+    chance_of_it = posterior(n, n, proof.share(proof.target))
+    return f"even {n} of {n} right would show it with a probability of only {chance_of_it:.2f}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +145,7 @@ def chance(proof: Proof, quality: float) -> Chance:
     certified = likely = answers = 0.0
     for look, size in enumerate(proof.sizes, 1):
         answers += (size - before) * float(weights.sum())
-        added = _binomial(proof.n(look) - len(weights) + 1, quality)
+        added = _binomial(proof.n(look) - len(weights) + 1, proof.share(quality))
         weights = np.convolve(weights, added).astype(np.float64)
         certified += _taken(weights, proof.right(look))
         if proof.stop_on == Verdict.LIKELY or look == len(proof.sizes):

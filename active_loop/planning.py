@@ -257,8 +257,10 @@ def _proofs(premises: Premises) -> dict[float, int | None]:
         return {}
     points = {round(proof.target + step / 100, 6) for step in range(1, 9)}
     wanted = sorted(quality for quality in points | set(premises.qualities) if quality <= 1)
-    found = labels_for_a_proof(proof.target, proof.level(1), wanted)
-    return {quality: n if n is None else math.ceil(n / proof.counted) for quality, n in found.items()}
+    shares = [proof.share(quality) for quality in wanted]
+    found = labels_for_a_proof(proof.share(proof.target), proof.level(1), shares)
+    needed = {quality: found[share] for quality, share in zip(wanted, shares, strict=True)}
+    return {quality: n if n is None else math.ceil(n / proof.counted) for quality, n in needed.items()}
 
 
 def _calendar(premises: Premises) -> Calendar:

@@ -117,10 +117,8 @@ def one_loop(
             item: Merged(item, label, Outcome.LABEL, {label: 1}, ("ann",), None, False, item)
             for item, label in zip(items, labels, strict=True)
         }
-        rng = np.random.default_rng(0)
-        look, _ = looks.judge(
-            *(number, number, plan.m(number), said.target, True, task, items, predicted[list(items)], merged, rng)
-        )
+        rng, mean = np.random.default_rng(0), np.eye(len(task.classes))[predicted[list(items)]]
+        look, _ = looks.judge(number, number, plan.m(number), said.target, True, task, items, mean, merged, rng)
         made.append(look)
         if decide(History((), (), tuple(made), said.stop_on, False)).reason == "target":
             break
@@ -192,6 +190,18 @@ def test_a_larger_budget_certifies_more_often(quality: float) -> None:
         for budget in (100, 200, 300, 400, 500, 1000)
     ]
     assert chances == sorted(chances)
+
+
+def test_f1_is_counted_among_the_items_that_it_is_about() -> None:
+    proof = replace(proof_of(settings(target={"value": 0.9}, budget={"answers": 400}), 5000, 0.25), f1=True)
+    n, level = proof.n(1), proof.level(1)
+    bounds = [lower_bound(right, n, level) for right in range(n + 1)]
+    assert proof.right(1) == next(right for right, bound in enumerate(bounds) if 2 * bound / (1 + bound) >= 0.9)
+    assert chance(proof, 0.95) == chance(replace(proof, f1=False, target=0.9 / 1.1), 0.95 / 1.05)
+    assert proof.value(proof.share(0.7)) == pytest.approx(0.7)
+    small = replace(proof, sizes=(60,))
+    assert impossible(small) == "even 15 of 15 right would prove only 0.878"
+    assert impossible(replace(small, f1=False)) == "even 15 of 15 right would prove only 0.782"
 
 
 def test_the_quality_that_is_needed_is_the_least_that_is_sure() -> None:
