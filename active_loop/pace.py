@@ -1,4 +1,4 @@
-"""How long an answer takes, and how many answers hours and money pay for.
+"""How long an answer takes, how many hours and money pay for, and how many a day come in.
 
 Only answers to items to learn from count. An answer to a test item takes as long as it does because of what it
 shows, and nothing about test answers may move the end of the training; so they are taken to last as long as the others.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from statistics import fmean, median
 
 from .domain import Annotation
@@ -15,6 +16,9 @@ from .settings import BudgetSettings
 
 FEWEST = 5
 """Measured answers from which on their pace counts, and not the assumed one."""
+
+FEWEST_DAYS = 2
+"""Days from which on answers a day say something of the days to come: a first afternoon does not."""
 
 _SHORTEST_S = 1.0
 _IDLE = 10
@@ -49,3 +53,13 @@ def affordable(budget: BudgetSettings, seconds: float) -> tuple[int, str]:
     limits = {name: math.floor(limit * 3600 / seconds + 1e-9) for name, limit in hours.items() if limit}
     name = min(limits, key=lambda each: limits[each], default="budget")
     return (limits[name], name) if limits and limits[name] < budget.answers else (budget.answers, "budget")
+
+
+def answers_per_day(at: Sequence[datetime]) -> float:
+    """Answers a day from the first to the last of these times, days without one included; 0 if that is too short.
+
+    >>> answers_per_day([datetime(2026, 3, day) for day in (1, 1, 1, 5)]), answers_per_day([datetime(2026, 3, 1)] * 9)
+    (1.0, 0.0)
+    """
+    days = (max(at) - min(at)).total_seconds() / 86400 if at else 0.0
+    return len(at) / days if days >= FEWEST_DAYS else 0.0

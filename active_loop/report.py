@@ -12,18 +12,21 @@ from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from . import pace
 from .answers import reader
+from .chances import ceiling
 from .domain import COLD_START, Annotation, Ask, Look, Merged, Purpose, Round, Score, Split, Verdict
 from .evaluate import more_to_certify
+from .forecast import FURTHEST, Forecast, Pace, curves, forecast
 from .merge import merge
 from .refit import Refit
-from .settings import Settings, from_json
+from .settings import ERRORS, LookPlan, Settings, from_json, time_zone
 from .sources import Source
-from .stopping import in_force
+from .stopping import at_least, in_force
 from .store import Store
 from .tasks import make_task
 
@@ -36,6 +39,9 @@ WHY = {
     "stable": "its predictions no longer change",
 }
 """Why a loop ended without what it was to reach, in words; what a person ended says so itself."""
+
+_FEWEST_TWICE = 30
+"""Items with two answers or more, from which on their agreement says what can be measured at all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +63,8 @@ class Status:
 
     `refit` is a model that learned from all answers after a certificate, and what that is worth for it.
     `answers` = `pool_answers` + `test_answers` of `budget`; `doing` is one phrase of what happens next;
-    `verdict` is that of the last look; `stopped` says why the loop ended ("" while it goes on).
+    `verdict` is that of the last look; `stopped` says why the loop ended ("" while it goes on). `forecast` is what is
+    left, by completed rounds alone; None before there are enough of them, and once the loop has got to its end.
     """
 
     name: str
@@ -81,6 +88,7 @@ class Status:
     looks: tuple[Look, ...]
     verdict: Verdict
     more_to_certify: int | None
+    forecast: Forecast | None
     refit: Refit | None
     stopped: str
     doing: str
@@ -102,13 +110,13 @@ class Status:
         return {name: value for name, value in values.items() if name not in hidden}
 
 
-def status(store: Store) -> Status:
+def status(store: Store, now: datetime | None = None) -> Status:
     """Where the loop stands now. Raises nothing for a loop that has just begun: then most of it is zero."""
     with store.snapshot():
-        return _status(store)
+        return _status(store, now or datetime.now(UTC))
 
 
-def _status(store: Store) -> Status:
+def _status(store: Store, now: datetime) -> Status:
     settings = current_settings(store)
     imported = store.events("imported")
     facts = imported[0].body if imported else {}
@@ -130,6 +138,8 @@ def _status(store: Store) -> Status:
         scores[look.round] = Score(look.round, look.metric, look.value, look.low, look.high, look.n)
         upto[look.round] = max([upto[look.round], *(item.annotation or 0 for item in seen)])
     curve = tuple(_curve(ranked, scores, upto, annotations))
+    goes_on = not stopped and not (looks and at_least(looks[-1].verdict, settings.stop_on))
+    known = [a for a in annotations if ranked and (a.position or 0) <= upto[ranked[-1].number]]
     return Status(
         name=settings.name,
         metric=settings.target.metric,
@@ -152,10 +162,73 @@ def _status(store: Store) -> Status:
         looks=looks,
         verdict=looks[-1].verdict if looks else Verdict.NOT_REACHED,
         more_to_certify=_more(settings, looks, curve),
+        forecast=_forecast(settings, facts, curve, len(looks), asks, known, now) if goes_on else None,
         refit=_refit(store),
         stopped=stopped,
         doing=_doing(stopped, len(unanswered), bool(rounds) and not rounds[-1].ranked_at, bool(facts)),
     )
+
+
+def _forecast(
+    settings: Settings,
+    facts: Mapping[str, Any],
+    curve: Sequence[CurvePoint],
+    looked: int,
+    asks: Sequence[Ask],
+    known: Sequence[Annotation],
+    now: datetime,
+) -> Forecast | None:
+    """What is left after the newest completed round, of which `known` are the answers; None if it cannot be said yet.
+
+    Answers that came later must not move it: they would tell on which side of the split their items are.
+    """
+    readings = tuple(
+        (each.n_labels, Score(each.round, settings.target.metric, each.value, each.low, each.high, each.n_test))
+        for each in curve
+        if each.value is not None and each.low is not None and each.high is not None
+    )
+    if not readings:
+        return None
+    most = min(facts["items"] - facts["reserved"], FURTHEST * readings[-1][0])
+    less = settings.target.metric in ERRORS
+    found = curves(readings, most, 0.0 if less else _best(settings, asks, known), less)
+    if found is None:
+        return None
+    plan = LookPlan(facts["budget"], facts["m0"], facts["reserved"])
+    answered = {a.ask for a in known}
+    tested = sum(ask.purpose == Purpose.TEST and ask.id in answered for ask in asks)
+    return forecast(found, settings, plan, looked, tested, _pace(settings, asks, known, now))
+
+
+def _pace(settings: Settings, asks: Sequence[Ask], known: Sequence[Annotation], now: datetime) -> Pace:
+    """The pace of these answers."""
+    budget = settings.budget
+    seconds = pace.measured(known, {ask.id for ask in asks if ask.purpose == Purpose.POOL})
+    first = {a.ask: a.updated_at for a in reversed(known) if a.ask}
+    return Pace(
+        seconds=pace.seconds_per_answer(seconds, budget.seconds_per_label),
+        price_per_hour=budget.price_per_hour,
+        per_day=budget.per_day or pace.answers_per_day(list(first.values())),
+        today=now.astimezone(time_zone(budget)).date(),
+    )
+
+
+def _best(settings: Settings, asks: Sequence[Ask], known: Sequence[Annotation]) -> float:
+    """The highest value that can be measured: below 1 where people answered the same items, and differ.
+
+    Only accuracy has such a bound, and only while most labels are one person's answer.
+    """
+    if settings.target.metric != "accuracy":
+        return 1.0
+    pool = {ask.id for ask in asks if ask.purpose == Purpose.POOL}
+    merged = merge([a for a in known if a.ask in pool], reader(make_task(settings.task))).values()
+    votes = [[*m.votes.values()] for m in merged if m.votes]
+    several = [each for each in votes if sum(each) > 1]
+    if len(several) < _FEWEST_TWICE or 2 * len(several) > len(votes):
+        return 1.0
+    agreed = [sum(n * (n - 1) for n in each) / (sum(each) * (sum(each) - 1)) for each in several]
+    n_classes = len(settings.task.classes)
+    return ceiling(max(1 / n_classes, sum(agreed) / len(agreed)), n_classes)
 
 
 def _refit(store: Store) -> Refit | None:

@@ -17,6 +17,7 @@ from rich.text import Text
 
 from .domain import Progressed, StepResult, Stopped, Verdict, WaitingForPeople, WaitingForTraining
 from .driver import Unreachable
+from .forecast import sentence as left
 from .refit import Refit
 from .report import WHY, CurvePoint, Status, sentence
 from .session import Addresses, Notice, Starting
@@ -229,7 +230,9 @@ def status_page(status: Status) -> Group:
         lines.append(
             Text(f"   look {look.number}: {look.correct} of {look.n} right, at least {look.bound:.3f}: {look.verdict}")
         )
-    if status.more_to_certify and not status.stopped:
+    if status.forecast:
+        lines.append(Text(f"   {left(status.forecast, status.target)}"))
+    elif status.more_to_certify and not status.stopped:
         lines.append(Text(f"   about {status.more_to_certify} more test labels would prove this quality"))
     return Group(*lines)
 

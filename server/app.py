@@ -89,7 +89,7 @@ def create_app(
 
     def read() -> _View:
         with closing(open_store()) as store:
-            status = read_status(store)
+            status = read_status(store, now())
         notice = live()
         values = words.public(status, notice, now())
         body = _text(values)

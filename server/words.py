@@ -14,6 +14,8 @@ from datetime import datetime
 from typing import Any, Final
 
 from active_loop.domain import Look, Outcome, Verdict
+from active_loop.forecast import rounded
+from active_loop.forecast import sentence as left
 from active_loop.report import WHY, CurvePoint, Status
 
 METRICS: Final = {"accuracy": "accuracy", "macro_f1": "macro-F1"}
@@ -28,7 +30,7 @@ MEANING: Final = {
 _PUBLIC: Final = (
     *("name", "metric", "target", "stop_on", "budget", "answers", "open_asks", "oldest_open_at", "outcomes"),
     *("disputed", "people", "lead_time_s", "n_items", "round", "n_labels", "curve", "looks", "verdict"),
-    *("more_to_certify", "stopped", "doing"),
+    *("more_to_certify", "forecast", "stopped", "doing"),
 )
 """What `status.json` holds of a `Status`. Answers by split are left out: see above."""
 
@@ -45,7 +47,7 @@ class Fact:
 def public(status: Status, notice: str, now: datetime) -> dict[str, Any]:
     """Everything that people may know, for `status.json`."""
     values = status.as_dict()
-    words = {"headline": headline(status), "next": next_step(status, now), "notice": notice}
+    words = {"headline": headline(status), "next": next_step(status, now), "left": forecast(status), "notice": notice}
     return {**words, **{key: values[key] for key in _PUBLIC}}
 
 
@@ -73,6 +75,8 @@ def next_step(status: Status, now: datetime) -> str:
     if status.stopped:
         return "“active-loop export” writes the labels; the whole record lies in the loop's folder."
     parts = [_waiting(status, now)]
+    if status.forecast:
+        return parts[0]
     if status.more_to_certify == 0:
         parts.append("If the model stays as good as this, the next look can prove the target.")
     elif status.more_to_certify:
@@ -81,6 +85,11 @@ def next_step(status: Status, now: datetime) -> str:
             "prove the target."
         )
     return " ".join(parts)
+
+
+def forecast(status: Status) -> str:
+    """What is left until the target, in one sentence; empty where nothing is said of it."""
+    return left(status.forecast, status.target) if status.forecast else ""
 
 
 def state(status: Status) -> str:
@@ -128,16 +137,6 @@ def percent(share: float) -> str:
     return f"{round(100 * share, 2):g} %"
 
 
-def rounded(count: int) -> int:
-    """A forecast without false precision.
-
-    >>> rounded(7), rounded(63), rounded(1234)
-    (7, 65, 1250)
-    """
-    step = 1 if count < 20 else 5 if count < 200 else 50
-    return math.ceil(count / step) * step
-
-
 def span(seconds: float) -> str:
     """A length of time in its two largest units.
 
@@ -165,7 +164,8 @@ def _end(status: Status) -> str:
             f"Target reached: {metric(status)} of at least {target(status)} is certified ({sure} sure); "
             f"it is {at_least(look.bound)} or better."
         )
-    reason = capital(WHY[status.stopped]) if status.stopped in WHY else f"Stopped ({status.stopped})"
+    why = {"target": "stopped", **WHY}
+    reason = capital(why[status.stopped]) if status.stopped in why else f"Stopped ({status.stopped})"
     return f"{reason}: the target of {target(status)} {_judged(status, look)}."
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from active_loop.domain import Annotation, AnswerKind
-from active_loop.pace import affordable, measured, seconds_per_answer
+from active_loop.pace import affordable, answers_per_day, measured, seconds_per_answer
 from active_loop.settings import BudgetSettings
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
@@ -37,3 +37,9 @@ def test_the_tightest_limit_counts() -> None:
     assert affordable(replace(budget, money=0.0), 10.0) == (360, "hours")
     assert affordable(replace(budget, answers=100), 10.0) == (100, "budget")
     assert affordable(BudgetSettings(answers=400, hours=0.1), 0.1) == (400, "budget")
+
+
+def test_a_first_afternoon_says_nothing_of_the_answers_a_day() -> None:
+    assert answers_per_day([]) == 0
+    assert answers_per_day([AT + timedelta(minutes=minute) for minute in range(600)]) == 0
+    assert answers_per_day([AT + timedelta(days=day) for day in (0, 0, 0, 1, 4, 4)]) == 1.5

@@ -7,6 +7,7 @@ import json
 import re
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -126,7 +127,14 @@ class Scene:
         return self
 
     def stopped(self, reason: str, verdict: Verdict) -> Scene:
-        self.store.add_event("stopped", {"reason": reason, "verdict": verdict, "budget": 400})
+        self.store.add_event("stopped", {"reason": reason, "verdict": verdict, "because": "", "limits": {}})
+        return self
+
+    def learning(self) -> Scene:
+        """Six rounds on 40 answers each, the last read at 0.86 on 80 test items."""
+        self.imported().asks(300)
+        for number, value in enumerate((0.6, 0.7, 0.77, 0.81, 0.84, 0.86)):
+            self.answers(40).round(number, value, value - 0.3 / (number + 2), value + 0.2 / (number + 2))
         return self
 
     def running(self) -> Scene:
@@ -238,6 +246,27 @@ def test_a_running_loop_gives_its_score_with_the_interval_and_the_proof(scene: S
     assert "97.5 %" in said
 
 
+def test_a_learning_loop_says_what_is_left(scene: Scene) -> None:
+    priced = replace(SETTINGS, budget=BudgetSettings(answers=400, price_per_hour=30.0, per_day=60))
+    scene.settings = replace(priced, target=TargetSettings("accuracy", 0.82, stop_on="likely"))
+    values = get(app_of(scene.learning().path), "/status.json").json
+    assert re.fullmatch(
+        r"(About|Probably) .* more answers to learn and \d+ to test, .* hours, .* in money, "
+        r"2026-03-\d\d( .*)? at your pace; .* % chance that the target is out of reach with these features\.",
+        values["left"],
+    )
+    assert values["left"] in page(scene.path)
+    assert values["forecast"]["hours"]["middle"] == pytest.approx(
+        (values["forecast"]["learn"]["middle"] + values["forecast"]["test"]) * 8 / 3600
+    )
+
+
+def test_a_loop_that_ended_says_nothing_of_what_is_left(scene: Scene) -> None:
+    values = get(app_of(scene.learning().stopped("budget", Verdict.NOT_REACHED).path), "/status.json").json
+    assert values["forecast"] is None
+    assert values["left"] == ""
+
+
 @pytest.mark.parametrize(
     ("reason", "verdict", "bound", "expected"),
     [
@@ -285,19 +314,25 @@ def test_the_place_to_answer_is_linked_and_nothing_else_can_be(scene: Scene) -> 
 # what nobody may see
 
 
-def test_no_counter_tells_on_which_side_of_the_split_an_answer_fell(tmp_path: Path) -> None:
+@pytest.mark.parametrize("rounds", ["one", "many"])
+def test_no_counter_tells_on_which_side_of_the_split_an_answer_fell(tmp_path: Path, rounds: str) -> None:
     shown = []
     for purpose in Purpose:
         folder = tmp_path / purpose
         folder.mkdir()
-        scene = Scene(folder).imported().asks(60).answers(60).round(0, 0.75, 0.51, 0.91)
-        item = 60 if purpose == Purpose.TEST else 61
+        scene = Scene(folder)
+        if rounds == "many":
+            scene.learning()
+        else:
+            scene.imported().asks(60).answers(60).round(0, 0.75, 0.51, 0.91)
+        item = 300 if purpose == Purpose.TEST else 301
         ask = Ask("the-ask", item, purpose, AskState.SENDING)
         scene.store.mark_open(scene.store.create_batch([], [ask], [ask.id]))
-        answer = Annotation("people", "x", NOW, AnswerKind.SUBMITTED, '"oak"', "minji", ask=ask.id)
+        answer = Annotation("people", "x", NOW, AnswerKind.SUBMITTED, '"oak"', "minji", ask=ask.id, lead_time_s=300.0)
         scene.store.append([answer])
         client = client_of(app_of(scene.path))
         shown.append((client.get("/").text, client.get("/status.json").text))
+        assert bool(client.get("/status.json").json["forecast"]) == (rounds == "many")
         scene.store.close()
     assert shown[0] == shown[1]
 
@@ -305,9 +340,21 @@ def test_no_counter_tells_on_which_side_of_the_split_an_answer_fell(tmp_path: Pa
 def test_the_json_holds_what_is_listed_and_no_more(scene: Scene) -> None:
     values = get(app_of(scene.running().path), "/status.json").json
     assert set(values) == {
-        *("headline", "next", "notice", "name", "metric", "target", "stop_on", "budget", "answers", "open_asks"),
+        *(
+            "headline",
+            "next",
+            "left",
+            "notice",
+            "name",
+            "metric",
+            "target",
+            "stop_on",
+            "budget",
+            "answers",
+            "open_asks",
+        ),
         *("oldest_open_at", "outcomes", "disputed", "people", "lead_time_s", "n_items", "round", "n_labels", "curve"),
-        *("looks", "verdict", "more_to_certify", "stopped", "doing"),
+        *("looks", "verdict", "more_to_certify", "forecast", "stopped", "doing"),
     }
     assert datetime.fromisoformat(values["oldest_open_at"]) == NOW - timedelta(days=1) + timedelta(seconds=4)
     assert values["looks"][0]["verdict"] == "reached"
