@@ -24,7 +24,7 @@ from .evaluate import more_to_certify
 from .forecast import FURTHEST, Forecast, Pace, curves, forecast
 from .merge import merge
 from .refit import Refit
-from .settings import ERRORS, LookPlan, Settings, from_json, time_zone
+from .settings import ERRORS, METRICS, LookPlan, Settings, from_json, positive_class, time_zone
 from .sources import Source
 from .stopping import at_least, in_force
 from .store import Store
@@ -69,7 +69,9 @@ class Status:
 
     name: str
     metric: str
+    positive: str
     target: float
+    alpha: float
     stop_on: Verdict
     budget: int
     n_items: int
@@ -98,6 +100,27 @@ class Status:
         return self.pool_answers + self.test_answers
 
     @property
+    def named(self) -> str:
+        """The metric, as people call it: "accuracy", "recall of sick"."""
+        words = METRICS[self.metric].words
+        return f"{words} of {self.positive}" if self.positive else words
+
+    @property
+    def is_error(self) -> bool:
+        """Whether less is better, so that the target is the most that will do."""
+        return METRICS[self.metric].error
+
+    @property
+    def wanted(self) -> str:
+        """The claim: "accuracy ≥ 0.9"."""
+        return f"{self.named} {'≤' if self.is_error else '≥'} {self.target:g}"
+
+    @property
+    def spent(self) -> float:
+        """The chance of a false certificate that the looks so far have used up, of alpha."""
+        return sum(look.level for look in self.looks)
+
+    @property
     def score(self) -> CurvePoint | None:
         """The newest reading."""
         scored = [point for point in self.curve if point.value is not None]
@@ -119,7 +142,7 @@ def status(store: Store, now: datetime | None = None) -> Status:
 def _status(store: Store, now: datetime) -> Status:
     settings = current_settings(store)
     imported = store.events("imported")
-    facts = imported[0].body if imported else {}
+    facts, classes = imported[0].body if imported else {}, settings.task.classes
     annotations = store.annotations()
     task = make_task(settings.task)
     merged = merge(annotations, reader(task))
@@ -143,7 +166,9 @@ def _status(store: Store, now: datetime) -> Status:
     return Status(
         name=settings.name,
         metric=settings.target.metric,
+        positive=positive_class(settings.target, classes) if METRICS[settings.target.metric].of_one_class else "",
         target=settings.target.value,
+        alpha=settings.target.alpha,
         stop_on=settings.stop_on,
         budget=settings.budget.answers,
         n_items=store.n_items(),
@@ -378,11 +403,11 @@ def sentence(status: Status) -> str:
     score = status.score
     if score is None or score.value is None:
         return f"{status.name}: {status.answers} of {status.budget} answers, no score yet; {status.doing}."
-    reading = f"{status.metric} {score.value:.3f} [{score.low:.3f} – {score.high:.3f}]"
+    reading = f"{status.named} {score.value:.3f} [{score.low:.3f} – {score.high:.3f}]"
     if status.stopped:
         why = WHY.get(status.stopped, status.stopped)
-        return f"{status.name}: stopped ({why}); {reading}, target {status.target}: {status.verdict}."
+        return f"{status.name}: stopped ({why}); {reading}, target {status.target:g}: {status.verdict}."
     return (
-        f"{status.name}: {reading}, target {status.target}: {status.verdict}; "
+        f"{status.name}: {reading}, target {status.target:g}: {status.verdict}; "
         f"{status.answers} of {status.budget} answers; {status.doing}."
     )

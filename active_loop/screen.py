@@ -5,6 +5,7 @@ On a terminal the table is redrawn in place; elsewhere (a log, a pipe) every rou
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from types import TracebackType
@@ -15,7 +16,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from .domain import Progressed, StepResult, Stopped, Verdict, WaitingForPeople, WaitingForTraining
+from .domain import Look, Progressed, StepResult, Stopped, Verdict, WaitingForPeople, WaitingForTraining
 from .driver import Unreachable
 from .forecast import sentence as left
 from .refit import Refit
@@ -140,7 +141,7 @@ def _cells(point: CurvePoint, status: Status) -> list[str]:
     looks = [look for look in status.looks if look.round == point.round]
     verdict = f"{looks[-1].verdict}" if looks else "–"
     if looks and looks[-1].verdict != Verdict.NOT_REACHED:
-        verdict += f" (at least {looks[-1].bound:.3f})" if looks[-1].verdict == Verdict.CERTIFIED else ""
+        verdict += f" ({_bound(looks[-1], status)})" if looks[-1].verdict == Verdict.CERTIFIED else ""
     reading = f"{point.value:.3f}" if point.value is not None else "–"
     interval = f"[{point.low:.3f} – {point.high:.3f}]" if point.low is not None else ""
     return [str(point.round), str(point.n_labels), str(point.n_test), reading, interval, verdict]
@@ -179,17 +180,24 @@ def _verdict_sentence(status: Status) -> str:
     score = status.score
     if score is None or score.value is None:
         return f"Stopped ({_why(status)}) before there was a score."
-    reading = f"{status.metric} {score.value:.3f} [{score.low:.3f} – {score.high:.3f}] on {score.n_test} test items"
-    wanted = f"{status.metric} ≥ {status.target:g}"
+    reading = f"{status.named} {score.value:.3f} [{score.low:.3f} – {score.high:.3f}] on {score.n_test} test items"
+    wanted = status.wanted
     match status.verdict:
         case Verdict.CERTIFIED:
             look = status.looks[-1]
-            return f"Target reached: {wanted} is certified: at least {look.bound:.3f} on items like these. {reading}."
+            return f"Target reached: {wanted} is certified: {_bound(look, status)} on items like these. {reading}."
         case Verdict.LIKELY:
             return f"Target likely reached: {wanted} with probability {status.looks[-1].posterior:.2f}. {reading}."
         case Verdict.REACHED:
             return f"Not proven ({_why(status)}): {wanted} was read, and may be luck. {reading}."
     return f"Target not reached ({_why(status)}): {wanted} was wanted. {reading}."
+
+
+def _bound(look: Look, status: Status) -> str:
+    """What a look proved, never rounded in its favour."""
+    if status.is_error:
+        return f"at most {math.ceil(round(look.bound * 1000, 6)) / 1000:.3f}"
+    return f"at least {math.floor(round(look.bound * 1000, 6)) / 1000:.3f}"
 
 
 def _why(status: Status) -> str:
@@ -228,8 +236,11 @@ def status_page(status: Status) -> Group:
         lines.append(Text("   " + ", ".join(f"{person} {n}" for person, n in sorted(status.people.items()))))
     for look in status.looks:
         lines.append(
-            Text(f"   look {look.number}: {look.correct} of {look.n} right, at least {look.bound:.3f}: {look.verdict}")
+            Text(f"   look {look.number}: {look.correct} of {look.n} right, {_bound(look, status)}: {look.verdict}")
         )
+    if status.looks:
+        of_all = f"   error spent by looks: {status.spent:g} of {status.alpha:g}"
+        lines.append(Text(of_all))
     if status.forecast:
         lines.append(Text(f"   {left(status.forecast, status.target)}"))
     elif status.more_to_certify and not status.stopped:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from active_loop.domain import Look
 from active_loop.report import CurvePoint, Status
 
-from .words import at_least, metric, number, target
+from .words import bound, metric, number, side, target
 
 _LEFT, _RIGHT, _BOTTOM, _ROW = 44.0, 14.0, 40.0, 17.0
 
@@ -106,7 +106,7 @@ def draw(status: Status, width: float, height: float) -> Chart | None:
         band=_band(points, x, y),
         line="M" + " L".join(f"{x(p.answers)} {y(p.value or 0)}" for p in points),
         points=tuple(Point(x(p.answers), y(p.value or 0), _reading(p)) for p in points),
-        marks=tuple(_mark(look, row, x(reached[look.round]), y, width) for row, look in enumerate(looks)),
+        marks=tuple(_mark(look, status, row, x(reached[look.round]), y, width) for row, look in enumerate(looks)),
         title=_title(status, points),
     )
 
@@ -147,7 +147,7 @@ def _band(points: list[CurvePoint], x: _Scale, y: _Scale) -> str:
     return "M" + " L".join([*high, *reversed(low)]) + " Z"
 
 
-def _mark(look: Look, row: int, x: float, y: _Scale, width: float) -> Mark:
+def _mark(look: Look, status: Status, row: int, x: float, y: _Scale, width: float) -> Mark:
     left = x < width * 0.6
     return Mark(
         x=x,
@@ -158,7 +158,7 @@ def _mark(look: Look, row: int, x: float, y: _Scale, width: float) -> Mark:
         anchor="start" if left else "end",
         label=f"look {look.number}: {look.verdict}",
         verdict=look.verdict.replace(" ", "-"),
-        text=f"look {look.number}: {number(look.value)}, at least {at_least(look.bound)}, {look.verdict}",
+        text=f"look {look.number}: {number(look.value)}, {side(status)} {bound(look, status)}, {look.verdict}",
     )
 
 

@@ -18,13 +18,11 @@ from active_loop.forecast import rounded
 from active_loop.forecast import sentence as left
 from active_loop.report import WHY, CurvePoint, Status
 
-METRICS: Final = {"accuracy": "accuracy", "macro_f1": "macro-F1"}
-
 MEANING: Final = {
-    Verdict.NOT_REACHED: "the reading was below the target.",
+    Verdict.NOT_REACHED: "the reading missed the target.",
     Verdict.REACHED: "the reading was at the target, which luck alone could explain.",
     Verdict.LIKELY: "the target holds with a chance of at least 90 %.",
-    Verdict.CERTIFIED: "the bound is at the target or above it, so the target is proven at this level.",
+    Verdict.CERTIFIED: "the bound is at the target or better, so the target is proven at this level.",
 }
 
 _PUBLIC: Final = (
@@ -108,7 +106,7 @@ def facts(status: Status, now: datetime) -> list[Fact]:
 
 
 def metric(status: Status) -> str:
-    return METRICS.get(status.metric, status.metric.replace("_", " "))
+    return status.named
 
 
 def target(status: Status) -> str:
@@ -120,13 +118,15 @@ def number(value: float | None) -> str:
     return "–" if value is None else f"{value:.3f}"
 
 
-def at_least(bound: float) -> str:
-    """A lower bound with three decimals, never rounded up: it is a promise.
+def side(status: Status) -> str:
+    """On which side of the target it is reached."""
+    return "at most" if status.is_error else "at least"
 
-    >>> at_least(0.8999), at_least(0.9)
-    ('0.899', '0.900')
-    """
-    return f"{math.floor(round(bound * 1000, 6)) / 1000:.3f}"
+
+def bound(look: Look, status: Status) -> str:
+    """What a look proved with three decimals, never rounded in its favour: it is a promise."""
+    thousands = round(look.bound * 1000, 6)
+    return f"{(math.ceil(thousands) if status.is_error else math.floor(thousands)) / 1000:.3f}"
 
 
 def percent(share: float) -> str:
@@ -161,8 +161,8 @@ def _end(status: Status) -> str:
     if look and look.verdict == Verdict.CERTIFIED:
         sure = percent(1 - look.level * 2**look.number)
         return (
-            f"Target reached: {metric(status)} of at least {target(status)} is certified ({sure} sure); "
-            f"it is {at_least(look.bound)} or better."
+            f"Target reached: {metric(status)} of {side(status)} {target(status)} is certified ({sure} sure); "
+            f"it is {bound(look, status)} or better."
         )
     why = {"target": "stopped", **WHY}
     reason = capital(why[status.stopped]) if status.stopped in why else f"Stopped ({status.stopped})"
