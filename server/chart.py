@@ -92,7 +92,7 @@ def draw(status: Status, width: float, height: float) -> Chart | None:
     looks = [look for look in status.looks if look.round in reached]
     top = 12 + _ROW * min(len(looks), 3)
     x = _Scale(0, _last_answer(status), _LEFT, width - _RIGHT)
-    y = _Scale(_lowest(status, points, looks), 1, height - _BOTTOM, top)
+    y = _Scale(_lowest(status, points, looks), _highest(status, points, looks), height - _BOTTOM, top)
     return Chart(
         width=width,
         height=height,
@@ -101,7 +101,7 @@ def draw(status: Status, width: float, height: float) -> Chart | None:
         top=top,
         bottom=height - _BOTTOM,
         x_ticks=tuple(Tick(x(v), f"{v:g}") for v in ticks(0, x.high, 4 if width < 500 else 8)),
-        y_ticks=tuple(Tick(y(v), f"{v:.1f}") for v in ticks(y.low, 1, 5)),
+        y_ticks=tuple(Tick(y(v), f"{v:.1f}") for v in ticks(y.low, y.high, 5)),
         target=Tick(y(status.target), f"target {target(status)}"),
         band=_band(points, x, y),
         line="M" + " L".join(f"{x(p.answers)} {y(p.value or 0)}" for p in points),
@@ -138,6 +138,13 @@ def _lowest(status: Status, points: list[CurvePoint], looks: list[Look]) -> floa
     lows = [point.low for point in points if point.low is not None]
     least = min([*lows, *(look.bound for look in looks), status.target - 0.1])
     return max(0.0, math.floor(least * 10 + 1e-9) / 10)
+
+
+def _highest(status: Status, points: list[CurvePoint], looks: list[Look]) -> float:
+    """1, or more where errors are counted and can be more."""
+    highs = [point.high for point in points if point.high is not None]
+    most = max([*highs, *(look.bound for look in looks), status.target])
+    return max(1.0, math.ceil(most * 10 - 1e-9) / 10)
 
 
 def _band(points: list[CurvePoint], x: _Scale, y: _Scale) -> str:

@@ -285,6 +285,20 @@ def test_a_stopped_loop_says_why_and_how_far_it_came(
     assert "active-loop export" in said
 
 
+def test_an_error_is_at_most_its_target_and_fits_on_the_paper(scene: Scene) -> None:
+    scene.settings = replace(SETTINGS, target=TargetSettings("log_loss", 0.3))
+    scene.imported().asks(90).answers(90).round(0, 1.4, 1.1, 1.7).look(1, 0, 190, 200, 0.2591, Verdict.CERTIFIED)
+    said = page(scene.stopped("target", Verdict.CERTIFIED).path)
+    assert "log loss of at most 0.30 is certified (95 % sure); it is 0.260 or better" in said
+    assert "A look tests whether log loss is at most 0.30; the looks so far have used 2.5 % of the 5 %" in said
+    assert all(float(place) >= 0 for place in re.findall(r'c?y\d?="(-?[\d.]+)"', said)), "the curve is on the paper"
+
+
+def test_a_metric_of_one_class_names_the_class(scene: Scene) -> None:
+    scene.settings = replace(SETTINGS, target=TargetSettings("recall", 0.9, positive="oak"))
+    assert "Recall of oak is about 0.904" in page(scene.running().path)
+
+
 def test_a_loop_that_ended_before_any_look_says_so(scene: Scene) -> None:
     said = page(scene.imported().asks(3).answers(3).stopped("pool", Verdict.NOT_REACHED).path)
     assert "Every item was asked about: the target of 0.90 was never tested." in said
