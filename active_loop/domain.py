@@ -316,6 +316,10 @@ class History:
     """Why a person ends the loop; empty while nobody does."""
     stable_rounds: int = 0
     """Settled rounds in a row that end the loop; 0: no number of them does."""
+    out_of_reach: float = 0.0
+    """The chance that the target is out of reach, by the scores; 0 before there are enough of them."""
+    unreachable: float = 0.0
+    """The chance above which that ends the loop; 0: none does."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 The readings of all completed rounds are taken for one learning curve q(n) = a - b·n^-c. Instead of one best curve every
 curve of a grid gets a weight, and what is said of the future is said by all of them. Readings share their test items,
 so they err together: ten rounds are not ten samples, and the covariance says so. Pure functions of what was recorded:
-a forecast is for people, it proves nothing, and no answer of an uncompleted round is seen.
+a forecast proves nothing, and no answer of an uncompleted round is seen.
 """
 
 from __future__ import annotations
@@ -127,6 +127,16 @@ def curves(readings: Readings, most: int, best: float = 1.0, lower_is_better: bo
     fit = -0.5 * np.sum(off**2, axis=0)
     weights = np.exp(fit - fit.max())
     return Curves(limit, now, exponent, weights / weights.sum(), int(n[-1]), most, sign)
+
+
+def curves_for(settings: Settings, n_pool: int, readings: Readings, best: float = 1.0) -> Curves | None:
+    """The curves of a loop with so many items to learn from; None while there are too few readings.
+
+    `best` is the best share that people's agreement lets anybody measure; an error can always be 0.
+    """
+    less = settings.target.metric in ERRORS
+    most = min(n_pool, FURTHEST * readings[-1][0]) if readings else 0
+    return curves(readings, most, 0.0 if less else best, less)
 
 
 def _errors(n: Reals, scores: Sequence[Score], scale: float) -> Reals:

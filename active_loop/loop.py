@@ -42,6 +42,7 @@ from .domain import (
     WaitingForTraining,
 )
 from .errors import ConfigError
+from .forecast import curves_for
 from .labeling import LabelingBackend, Publication
 from .merge import Merging
 from .predictions import Predictions
@@ -421,7 +422,18 @@ class Loop:
             over=self._ending() if finished and last[0].state == RoundState.RANKED else "",
             by_hand=self.settings.stop.by_hand,
             stable_rounds=self.settings.stop.stable_rounds,
+            out_of_reach=self._out_of_reach(progress),
+            unreachable=self.settings.stop.unreachable,
         )
+
+    def _out_of_reach(self, progress: Sequence[Progress]) -> float:
+        """The chance that the target is out of reach, where that may end the loop; 0 before there are enough scores."""
+        if not self.settings.stop.unreachable:
+            return 0.0
+        n_labels = {each.round: each.n_labels for each in progress}
+        readings = tuple((n_labels[score.round], score) for score in self.store.scores() if score.round in n_labels)
+        found = curves_for(self.settings, len(self._pool), readings)
+        return 1 - found.chance(self.settings.target.value) if found else 0.0
 
     def decision(self) -> Decision | None:
         """The decision that ended the loop; None while it goes on, and again after its reason was taken back."""

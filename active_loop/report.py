@@ -21,10 +21,10 @@ from .answers import reader
 from .chances import ceiling
 from .domain import COLD_START, Annotation, Ask, Look, Merged, Purpose, Round, Score, Split, Verdict
 from .evaluate import more_to_certify
-from .forecast import FURTHEST, Forecast, Pace, curves, forecast
+from .forecast import Forecast, Pace, curves_for, forecast
 from .merge import merge
 from .refit import Refit
-from .settings import ERRORS, METRICS, LookPlan, Settings, from_json, positive_class, time_zone
+from .settings import METRICS, LookPlan, Settings, from_json, positive_class, time_zone
 from .sources import Source
 from .stopping import at_least, in_force
 from .store import Store
@@ -37,6 +37,7 @@ WHY = {
     "deadline": "the deadline has come",
     "pool": "every item was asked about",
     "stable": "its predictions no longer change",
+    "unreachable": "the target is probably out of reach",
 }
 """Why a loop ended without what it was to reach, in words; what a person ended says so itself."""
 
@@ -212,12 +213,10 @@ def _forecast(
         for each in curve
         if each.value is not None and each.low is not None and each.high is not None
     )
-    if not readings:
-        return None
-    most = min(facts["items"] - facts["reserved"], FURTHEST * readings[-1][0])
-    less = settings.target.metric in ERRORS
-    found = curves(readings, most, 0.0 if less else _best(settings, asks, known), less)
-    if found is None:
+    found = readings and curves_for(
+        settings, facts["items"] - facts["reserved"], readings, _best(settings, asks, known)
+    )
+    if not found:
         return None
     plan = LookPlan(facts["budget"], facts["m0"], facts["reserved"])
     answered = {a.ask for a in known}

@@ -141,6 +141,9 @@ class StopSettings:
     stable_rounds: int = _key(
         0, 'Stop as "no longer improving" once predictions were settled for so many rounds in a row; 0 means never.'
     )
+    unreachable: float = _key(
+        0.0, 'Stop as "unreachable" once the chance that the target is out of reach is above this; 0 means never.'
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -445,6 +448,8 @@ def _check_stop(settings: Settings) -> None:
     deadline(settings)
     if stop.stable_rounds < 0 or stop.stable_rounds == 1:
         raise ConfigError(f"stop.stable_rounds is {stop.stable_rounds}: give 0 (never) or at least 2 rounds.")
+    if not 0 <= stop.unreachable < 1:
+        raise ConfigError(f"stop.unreachable is {stop.unreachable}: give 0 (never) or a chance below 1, as 0.95.")
 
 
 def to_json(settings: Settings) -> str:

@@ -2,7 +2,7 @@
 
 The gate decides *when* the claim is tested, and must not be moved by a single test answer: it sees only
 `Progress`, in which there is none. `decide` sees looks, and may stop only on what a look proved or when nothing
-is left to ask. The same in a simulation, in production and after a restart.
+is left to ask or to hope for. The same in a simulation, in production and after a restart.
 """
 
 from __future__ import annotations
@@ -68,22 +68,27 @@ def verdict(claim: Claim, target: float, certifiable: bool) -> Verdict:
 
 
 def decide(history: History) -> Decision:
-    """Stop on a look that proved enough, on a person's word, when nothing is left to ask, or when nothing improves.
+    """Stop on a look that proved enough, on a person's word, or when there is nothing left to ask or to hope for.
 
-    A look that is due comes before the last two.
+    Hope ends when nothing improves, or when the target is out of reach. A look that is due comes before all but the
+    first two.
     """
     last = history.looks[-1].verdict if history.looks else Verdict.NOT_REACHED
     if history.looks and at_least(last, history.stop_on):
         return Decision(True, "target", last)
     if history.by_hand:
         return Decision(True, "by hand", last, history.by_hand)
-    reason = "" if history.look_is_due else history.over or _no_longer_improving(history)
+    reason = "" if history.look_is_due else history.over or _no_longer_improving(history) or _out_of_reach(history)
     return Decision(bool(reason), reason, last)
 
 
 def _no_longer_improving(history: History) -> str:
     newest = history.progress[-history.stable_rounds :] if history.stable_rounds else ()
     return "stable" if newest and len(newest) == history.stable_rounds and all(map(_settled, newest)) else ""
+
+
+def _out_of_reach(history: History) -> str:
+    return "unreachable" if 0 < history.unreachable < history.out_of_reach else ""
 
 
 def limits(settings: Settings) -> dict[str, Any]:
@@ -96,6 +101,7 @@ def limits(settings: Settings) -> dict[str, Any]:
         "deadline": until.isoformat() if until else "",
         "by hand": settings.stop.by_hand,
         "stable": settings.stop.stable_rounds,
+        "unreachable": settings.stop.unreachable,
     }
 
 

@@ -151,6 +151,20 @@ def test_a_loop_that_no_longer_improves_says_so_and_claims_nothing(tmp_path: Pat
     assert "its predictions no longer change" in sentence(status(loop.store))
 
 
+def test_a_target_out_of_reach_ends_a_loop_that_was_told_so(tmp_path: Path) -> None:
+    labels = write_points(tmp_path, n=900, spread=3.0)
+    out_of_reach = {"target": {"value": 0.97}, "budget": {"answers": 300}}
+    loop = open_loop(tmp_path, Oracle(labels), settings(**out_of_reach, stop={"unreachable": 0.9}))
+    assert stopped(loop).reason == "unreachable"
+    assert sum(sent(loop)) < 300
+    assert "the target is probably out of reach" in sentence(status(loop.store))
+    assert not [look for look in loop.store.looks() if look.verdict == Verdict.CERTIFIED]
+
+    resumed = again(loop, tmp_path, labels, **out_of_reach)
+    assert stopped(resumed).reason == "budget"
+    assert sum(sent(resumed)) == 300
+
+
 @pytest.mark.parametrize(
     ("section", "values", "says"),
     [
@@ -161,6 +175,7 @@ def test_a_loop_that_no_longer_improves_says_so_and_claims_nothing(tmp_path: Pat
         ("budget", {"time_zone": "../etc/passwd"}, 'budget.time_zone is "../etc/passwd"'),
         ("stop", {"deadline": "Christmas"}, 'stop.deadline is "Christmas"'),
         ("stop", {"stable_rounds": 1}, "stop.stable_rounds is 1"),
+        ("stop", {"unreachable": 1.0}, "stop.unreachable is 1.0"),
     ],
 )
 def test_limits_that_make_no_sense_are_refused(section: str, values: dict[str, Any], says: str) -> None:

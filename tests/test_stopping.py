@@ -103,9 +103,16 @@ def test_predictions_that_no_longer_change_end_the_loop_and_prove_nothing() -> N
     assert not decide(replace(history(due=True), progress=tuple(settled), stable_rounds=3)).stop
 
 
+def test_a_target_out_of_reach_ends_the_loop_only_where_that_was_said() -> None:
+    for bound, chance, stops in ((0.9, 0.95, True), (0.9, 0.9, False), (0.0, 1.0, False)):
+        told = replace(history(Verdict.REACHED), out_of_reach=chance, unreachable=bound)
+        assert decide(told) == Decision(stops, "unreachable" if stops else "", Verdict.REACHED)
+    assert not decide(replace(history(due=True), out_of_reach=0.95, unreachable=0.9)).stop
+
+
 LIMITED = Settings(
     budget=BudgetSettings(answers=100, hours=2.0, money=50.0, price_per_hour=20.0),
-    stop=StopSettings(deadline="2026-12-24", by_hand="no more funds", stable_rounds=3),
+    stop=StopSettings(deadline="2026-12-24", by_hand="no more funds", stable_rounds=3, unreachable=0.9),
 )
 
 
@@ -121,6 +128,8 @@ LIMITED = Settings(
         ("by hand", "stop", {"by_hand": ""}, {"by_hand": "another reason"}),
         ("stable", "stop", {"stable_rounds": 5}, {"stable_rounds": 2}),
         ("stable", "stop", {"stable_rounds": 0}, {"deadline": ""}),
+        ("unreachable", "stop", {"unreachable": 0.95}, {"unreachable": 0.8}),
+        ("unreachable", "stop", {"unreachable": 0.0}, {"stable_rounds": 9}),
     ],
 )
 def test_what_is_loosened_takes_back_a_stop_that_it_caused_and_no_other(
