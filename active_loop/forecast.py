@@ -88,9 +88,10 @@ class Curves:
         more = np.where(self.limit > wanted, self.n * (times - 1), np.inf)
         return np.where(self.now >= wanted, 0.0, np.where(self.n + more > self.most, np.inf, more))
 
-    def chance(self, value: float) -> float:
-        """The chance that this value of the metric is reached at all."""
-        return float(np.clip(self.weights[np.isfinite(self.labels(value))].sum(), 0, 1))
+    def chance(self, value: float, within: float = math.inf) -> float:
+        """The chance that this value of the metric is reached at all, or within so many more labels."""
+        more = self.labels(value)
+        return float(np.clip(self.weights[np.isfinite(more) & (more <= within)].sum(), 0, 1))
 
     def band(self, value: float, tail: float = TAIL) -> Band | None:
         """More labels until this value is reached, if it is reached; None if no curve reaches it."""
@@ -192,7 +193,8 @@ class Forecast:
     `learn` more labels bring the model to the value `needed`, with which a look of `test` more answers gives the wanted
     verdict in 4 cases of 5. `hours`, `money` (None where no price is known) and `dates` (ISO, the earliest first; None
     where no pace is known) are for both together. `out_of_reach` is the chance that the model never gets to the target;
-    `unproven` that it never gets to `needed`. `best` is what people's agreement lets a model be measured at.
+    `unproven` that it never gets to `needed`; `enough` that it gets there, and is tested, before the budget is spent.
+    `best` is what people's agreement lets a model be measured at.
     """
 
     n_labels: int
@@ -204,14 +206,18 @@ class Forecast:
     dates: tuple[str, str, str] | None
     out_of_reach: float
     unproven: float
+    enough: float
     best: float
 
 
-def forecast(found: Curves, settings: Settings, plan: LookPlan, looked: int, tested: int, pace: Pace) -> Forecast:
+def forecast(
+    found: Curves, settings: Settings, plan: LookPlan, looked: int, answered: tuple[int, int], pace: Pace
+) -> Forecast:
     """The cheapest way to the target among the looks that are left.
 
-    `looked` looks took place, and `tested` test items were answered when the newest round was completed.
+    `looked` looks took place; `answered` asks to learn and to test when the newest round was completed.
     """
+    tested = answered[1]
     steps = [(max(0, size - tested), value) for size, value in _steps(settings, plan, looked)]
     bands = [(found.band(value), test, value) for test, value in steps]
     reached = [each for each in bands if each[0] and found.chance(each[2]) > TAIL]
@@ -231,6 +237,7 @@ def forecast(found: Curves, settings: Settings, plan: LookPlan, looked: int, tes
         dates=_dates(answers, pace) if answers else None,
         out_of_reach=1 - found.chance(settings.target.value),
         unproven=1 - found.chance(needed),
+        enough=found.chance(needed, settings.budget.answers - sum(answered) - test),
         best=found.sign * float(found.limit.max()),
     )
 
@@ -289,7 +296,8 @@ def sentence(told: Forecast, target: float) -> str:
     needs = ", ".join([f"{answers} to learn and {rounded(told.test)} to test", *_cost(told)])
     return (
         f"{'About ' if told.learn.high >= 1 else 'Probably '}{needs}; "
-        f"{_percent(told.out_of_reach)} chance that the target is out of reach with these features."
+        f"{_percent(told.out_of_reach)} chance that the target is out of reach with these features, "
+        f"{_percent(told.enough)} that the budget is enough."
     )
 
 

@@ -220,8 +220,10 @@ def _forecast(
         return None
     plan = LookPlan(facts["budget"], facts["m0"], facts["reserved"])
     answered = {a.ask for a in known}
-    tested = sum(ask.purpose == Purpose.TEST and ask.id in answered for ask in asks)
-    return forecast(found, settings, plan, looked, tested, _pace(settings, asks, known, now))
+    learned, tested = (
+        sum(ask.purpose == purpose and ask.id in answered for ask in asks) for purpose in (Purpose.POOL, Purpose.TEST)
+    )
+    return forecast(found, settings, plan, looked, (learned, tested), _pace(settings, asks, known, now))
 
 
 def _pace(settings: Settings, asks: Sequence[Ask], known: Sequence[Annotation], now: datetime) -> Pace:

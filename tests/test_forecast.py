@@ -5,15 +5,21 @@ from __future__ import annotations
 import importlib
 from dataclasses import astuple, replace
 from datetime import date
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from loops import open_loop, settings, write_points
+from rich.console import Console
 
-from active_loop.domain import Score
+from active_loop.domain import Score, Stopped
 from active_loop.evaluate import lower_bound, upper_bound
 from active_loop.forecast import Band, Curves, Forecast, Pace, Readings, curves, forecast, sentence
+from active_loop.labeling import Oracle
+from active_loop.report import status
+from active_loop.screen import status_page
 from active_loop.settings import BudgetSettings, LookPlan, Settings, TargetSettings, TaskSettings
 
 ROUNDS = tuple(range(20, 130, 10))
@@ -56,7 +62,7 @@ def test_what_is_there_already_needs_no_more_labels() -> None:
 def test_a_flat_curve_below_the_target_is_out_of_reach() -> None:
     found = read(exact(0.85, 0.8, 1.5, half=0.02))
     assert found.chance(0.95) < 0.05
-    told = forecast(found, SETTINGS, PLAN, 0, 110, PACE)
+    told = forecast(found, SETTINGS, PLAN, 0, (110, 110), PACE)
     assert told.out_of_reach > 0.8
     assert sentence(told, 0.9).startswith("This target is probably out of reach with these features (chance ")
 
@@ -110,7 +116,7 @@ def test_no_curve_is_too_odd(values: list[float], half: float) -> None:
     )
     found = read(readings)
     assert found.weights.sum() == pytest.approx(1)
-    told = forecast(found, SETTINGS, PLAN, 0, 60, PACE)
+    told = forecast(found, SETTINGS, PLAN, 0, (60, 60), PACE)
     assert 0 <= told.out_of_reach <= told.unproven <= 1
     assert sentence(told, 0.9)
 
@@ -123,7 +129,7 @@ def test_of_errors_less_is_better() -> None:
     for less, more in zip(astuple(down.band(0.06)), astuple(up.band(0.94)), strict=True):  # type: ignore[arg-type]
         assert less == pytest.approx(more)
     target = TargetSettings(metric="brier", value=0.06)
-    told = forecast(down, replace(SETTINGS, target=target), PLAN, 0, 110, PACE)
+    told = forecast(down, replace(SETTINGS, target=target), PLAN, 0, (110, 110), PACE)
     assert told.needed == 0.06
     assert told.best == pytest.approx(0)
 
@@ -137,7 +143,7 @@ def test_too_few_rounds_or_test_answers_say_nothing() -> None:
 def test_disagreement_of_people_is_a_ceiling() -> None:
     found = read(exact(0.9, 1.0, 0.7, half=0.03), best=0.88)
     assert found.chance(0.9) == 0
-    told = forecast(found, SETTINGS, PLAN, 0, 110, PACE)
+    told = forecast(found, SETTINGS, PLAN, 0, (110, 110), PACE)
     assert sentence(told, 0.9) == (
         "This target is probably out of reach with this much disagreement: no model can be measured above 0.88 "
         "(chance above 99 %)."
@@ -145,7 +151,7 @@ def test_disagreement_of_people_is_a_ceiling() -> None:
 
 
 def test_answers_become_hours_money_and_dates() -> None:
-    told = forecast(read(exact(0.99, 1.2, 0.6, half=0.02)), SETTINGS, PLAN, 0, 110, PACE)
+    told = forecast(read(exact(0.99, 1.2, 0.6, half=0.02)), SETTINGS, PLAN, 0, (110, 110), PACE)
     assert told.test in (PLAN.m(1) - 110, PLAN.m(2) - 110)
     assert told.learn is not None
     assert told.hours == told.learn.plus(told.test).times(0.01)
@@ -156,17 +162,33 @@ def test_answers_become_hours_money_and_dates() -> None:
     assert days == [int(np.ceil(each / 50)) for each in (answers.low, answers.middle, answers.high)]
 
 
+def test_a_larger_budget_is_more_likely_to_be_enough() -> None:
+    found = read(exact(0.96, 1.2, 0.6, half=0.02))
+    chances = []
+    for answers in (220, 400, 700, 10_000):
+        told = forecast(
+            found, replace(SETTINGS, budget=BudgetSettings(answers=answers, per_day=9)), PLAN, 0, (110, 110), PACE
+        )
+        chances.append(told.enough)
+        assert told.enough <= 1 - told.unproven
+    assert chances == sorted(chances)
+    assert chances[0] == 0
+    assert chances[-1] == pytest.approx(1 - told.unproven)
+
+
 def test_without_price_or_pace_nothing_is_said_of_them() -> None:
     found = read(exact(0.99, 1.2, 0.6, half=0.02))
-    told = forecast(found, SETTINGS, PLAN, 0, 110, replace(PACE, price_per_hour=0, per_day=0))
+    told = forecast(found, SETTINGS, PLAN, 0, (110, 110), replace(PACE, price_per_hour=0, per_day=0))
     assert told.money is None
     assert told.dates is None
     assert "money" not in sentence(told, 0.9)
-    assert forecast(found, SETTINGS, PLAN, 0, 110, replace(PACE, per_day=1e-9)).dates is None, "after all calendars"
+    assert forecast(found, SETTINGS, PLAN, 0, (110, 110), replace(PACE, per_day=1e-9)).dates is None, (
+        "after all calendars"
+    )
 
 
 def test_what_is_needed_proves_the_target_in_four_cases_of_five() -> None:
-    told = forecast(read(exact(0.99, 1.2, 0.6, half=0.02)), SETTINGS, PLAN, 0, 110, PACE)
+    told = forecast(read(exact(0.99, 1.2, 0.6, half=0.02)), SETTINGS, PLAN, 0, (110, 110), PACE)
     size = told.test + 110
     rng = np.random.default_rng(0)
     level = 0.05 / 2 ** (1 if size == PLAN.m(1) else 2)
@@ -177,11 +199,22 @@ def test_what_is_needed_proves_the_target_in_four_cases_of_five() -> None:
 def test_the_sentence_is_rounded_as_people_speak() -> None:
     learn = Band(78.2, 138.0, 349.0)
     told = Forecast(
-        120, 0.95, learn, 158, Band(0.684, 1.24, 3.04), None, ("2026-11-28", "2026-12-03", "2026-12-20"), 0.22, 0.3, 1.0
+        120,
+        0.95,
+        learn,
+        158,
+        Band(0.684, 1.24, 3.04),
+        None,
+        ("2026-11-28", "2026-12-03", "2026-12-20"),
+        0.22,
+        0.3,
+        0.351,
+        1.0,
     )
     assert sentence(told, 0.9) == (
         "About 140 (80 to 350) more answers to learn and 160 to test, 1.2 (0.68 to 3.0) hours, "
-        "2026-12-03 (11-28 to 12-20) at your pace; 22 % chance that the target is out of reach with these features."
+        "2026-12-03 (11-28 to 12-20) at your pace; 22 % chance that the target is out of reach with these features, "
+        "35 % that the budget is enough."
     )
     across = replace(told, dates=("2026-12-28", "2026-12-30", "2027-01-03"), learn=Band(0, 0, 0))
     assert "About no more answers" not in sentence(across, 0.9)
@@ -189,11 +222,35 @@ def test_the_sentence_is_rounded_as_people_speak() -> None:
 
 
 def test_a_proof_that_is_out_of_reach_is_said_to_be() -> None:
-    told = Forecast(120, 0.96, Band(80, 138, 349), 158, None, None, None, 0.3, 0.7, 1.0)
+    told = Forecast(120, 0.96, Band(80, 138, 349), 158, None, None, None, 0.3, 0.7, 0.1, 1.0)
     assert sentence(told, 0.9) == (
         "This target can probably not be proven by the looks that are left: that takes a model at 0.960, "
         "which is out of reach with a chance of 70 %."
     )
+
+
+# in a loop
+
+
+def test_a_real_loop_tells_what_is_left_from_its_fifth_reading_until_its_end(tmp_path: Path) -> None:
+    labels = write_points(tmp_path, n=900, spread=1.5)
+    told = settings(target={"value": 0.75}, budget={"answers": 300, "price_per_hour": 18.0})
+    loop = open_loop(tmp_path, Oracle(labels), told)
+    seen = []
+    while not isinstance(loop.step(), Stopped):
+        now = status(loop.store)
+        readings = [point for point in now.curve if point.value is not None]
+        assert (now.forecast is not None) <= (len(readings) >= 5)
+        if now.forecast:
+            seen.append((now, readings[-1]))
+    assert 3 < len({now.forecast for now, _ in seen}) <= len({point for _, point in seen}), "it moves with rounds alone"
+    assert status(loop.store).forecast is None
+    now, point = seen[-1]
+    assert now.forecast is not None
+    assert now.forecast.n_labels == point.n_labels
+    console = Console(width=300, record=True, file=StringIO())
+    console.print(status_page(now))
+    assert sentence(now.forecast, 0.75) in console.export_text()
 
 
 # the benchmark

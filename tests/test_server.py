@@ -252,7 +252,8 @@ def test_a_learning_loop_says_what_is_left(scene: Scene) -> None:
     values = get(app_of(scene.learning().path), "/status.json").json
     assert re.fullmatch(
         r"(About|Probably) .* more answers to learn and \d+ to test, .* hours, .* in money, "
-        r"2026-03-\d\d( .*)? at your pace; .* % chance that the target is out of reach with these features\.",
+        r"2026-03-\d\d( .*)? at your pace; .* % chance that the target is "
+        r"out of reach with these features, .* % that the budget is enough\.",
         values["left"],
     )
     assert values["left"] in page(scene.path)
