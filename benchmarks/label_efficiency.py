@@ -18,6 +18,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from itertools import pairwise
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -50,8 +51,14 @@ WITHOUT_COMMITTEES = {"svm"}
 CHOOSING_SEED = 100
 """From this seed on, a peer's best strategy for a set is chosen."""
 
-PUBLISHED_SEED = 1000
-"""From this seed on, everything is compared; nothing in this library was chosen while looking at these seeds."""
+SURVEY_SEED = 1000
+"""From this seed on, every strategy of ours has its curves; the rule of the default was last revised by them."""
+
+COMPARED_SEED = 2000
+"""From this seed on, the default is compared; nothing in this library was chosen while looking at these seeds."""
+
+COMPARED = ("random", "kmeans+random", "random+margin", "margin", DEFAULT)
+"""What the default is compared with, beside the peers."""
 
 
 def worked(jobs: Sequence[Job], processes: int) -> Iterator[tuple[Job, list[dict[str, Any]]]]:
@@ -100,8 +107,11 @@ Wanted = dict[int, list[tuple[str, str]]]
 
 def _first(arguments: argparse.Namespace, data_set: DataSet) -> Wanted:
     wanted: Wanted = {}
-    for seed in _published(arguments):
-        wanted[seed] = [(OURS, name) for name in contenders(data_set, arguments.strategies)]
+    ours = [(OURS, name) for name in contenders(data_set, arguments.strategies)]
+    if data_set.name != label_sets.LU.name:
+        wanted.update(dict.fromkeys(_seeds(arguments, SURVEY_SEED), ours))
+    compared = [(by, name) for by, name in ours if name in COMPARED]
+    wanted.update(dict.fromkeys(_seeds(arguments, COMPARED_SEED), compared))
     for seed in range(CHOOSING_SEED, CHOOSING_SEED + arguments.choosing_seeds):
         wanted[seed] = [(peer, name) for peer in arguments.peers for name in peer_strategies(peer, data_set)]
     return wanted
@@ -109,11 +119,11 @@ def _first(arguments: argparse.Namespace, data_set: DataSet) -> Wanted:
 
 def _second(arguments: argparse.Namespace, data_set: DataSet, best: Best) -> Wanted:
     names = [(peer, best[data_set.name, peer]) for peer in arguments.peers if (data_set.name, peer) in best]
-    return dict.fromkeys(_published(arguments), names)
+    return dict.fromkeys(_seeds(arguments, COMPARED_SEED), names)
 
 
-def _published(arguments: argparse.Namespace) -> range:
-    return range(PUBLISHED_SEED, PUBLISHED_SEED + arguments.seeds)
+def _seeds(arguments: argparse.Namespace, first: int) -> range:
+    return range(first, first + arguments.seeds)
 
 
 def peer_strategies(peer: str, data_set: DataSet) -> list[str]:
@@ -176,17 +186,20 @@ def _curve_command(arguments: argparse.Namespace) -> None:
 
 def _report_command(arguments: argparse.Namespace) -> None:
     curves = Curves(label_report.read(arguments.results), _sets(arguments))
-    found = curves.seeds()
-    seeds = range(PUBLISHED_SEED, 1 + max(found, default=PUBLISHED_SEED))
-    chosen = (seed for seed in found if CHOOSING_SEED <= seed < PUBLISHED_SEED)
-    choosing = range(CHOOSING_SEED, 1 + max(chosen, default=CHOOSING_SEED))
-    page = Page(curves, arguments.default, seeds, choosing, LEFT_OUT)
+    ends = (CHOOSING_SEED, SURVEY_SEED, COMPARED_SEED, max(COMPARED_SEED, *curves.seeds()) + 1)
+    choosing, survey, compared = (_found(curves, first, end) for first, end in pairwise(ends))
+    page = Page(curves, arguments.default, compared, choosing, survey, LEFT_OUT)
     if arguments.write is None:
         print(page.text())
         return
     arguments.write.write_text(page.text(), encoding="utf-8")
     if picture := page.picture():
         arguments.write.with_suffix(".svg").write_text(picture, encoding="utf-8")
+
+
+def _found(curves: Curves, first: int, end: int) -> range:
+    """The seeds of a kind, from the first one to the last that has curves."""
+    return range(first, 1 + max((seed for seed in curves.seeds() if first <= seed < end), default=first))
 
 
 def _sets(arguments: argparse.Namespace) -> dict[str, DataSet]:

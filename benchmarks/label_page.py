@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from typing import Any
 
@@ -21,8 +21,8 @@ This page is written by `python benchmarks/label_efficiency.py report --write do
 that `python benchmarks/label_efficiency.py run` makes.
 
 Everything but the choice of the next batch is common to all: the sets, the splits, the model that is pinned to each
-set, the batches and the {n} seeds from {start} on, by which everything is paired and
-which nothing in this library was chosen by. A pool has at most {pool} items. An area is the
+set, the batches and the seeds, by which everything is paired: {n} from {start} on, by
+which nothing in this library was chosen. A pool has at most {pool} items. An area is the
 area under the curve of the set's measure over the number of labels, divided by their range, in percent; differences are
 in points, with 95 % intervals of Student's t over the seeds; p values are of paired t tests, corrected by Holm over
 the sets.
@@ -46,7 +46,8 @@ LU_TEXT = """breast_cancer, standardised; an RBF SVM as scikit-learn has it; 40 
 then one at a time until the pool is exhausted. Published, from a random start: random 0.9539, margin 0.9652
 (arXiv 2306.08954)."""
 
-BY_SET_TEXT = "Strategies by area. The last column is wall time on a machine that did other things: a hint at most."
+BY_SET_TEXT = """Strategies by area, on seeds {first} to {last}, by which the rule of the default was last revised. The
+last column is wall time on a machine that did other things: a hint at most."""
 
 
 STARTS = ("random", "kmeans+random", "random+margin", "margin")
@@ -60,7 +61,8 @@ PICTURED = "scikit-activeml"
 class Page:
     """The report of a run: `default` is the strategy of ours that is held against the others.
 
-    `seeds` are those of the comparison, `choosing` those on which a peer's best is found; `left_out` are strategies of
+    `seeds` are those of the comparison, `choosing` those on which a peer's best is found, `survey` those on which every
+    strategy of ours was run; `left_out` are strategies of
     ours that were not run, and why.
     """
 
@@ -68,12 +70,13 @@ class Page:
     default: str
     seeds: range
     choosing: range
+    survey: range
     left_out: Mapping[str, str] = field(default_factory=dict)
 
     def text(self) -> str:
         """The whole page, as Markdown."""
         parts = [self.head(), self.figures(), self.against_random(), self.against_peers(), self.losses()]
-        parts += [self.lu(), self.by_set(), self.failures()]
+        parts += [self.lu(), replace(self, seeds=self.survey).by_set(), self.failures()]
         return "\n\n".join(part for part in parts if part) + "\n"
 
     def picture(self) -> str:
@@ -202,11 +205,13 @@ class Page:
             for name, (difference, p) in compared.items()
             if difference.mean < 0
         ]
+        surveyed = replace(self, seeds=self.survey)
         for name in self.sets:
-            others = {o: self.areas(name, o) for o in self.curves.strategies(name, OURS) if o != self.default}
-            better = [o for o, areas in others.items() if _ahead(areas, self.areas(name, self.default))]
+            others = {o: surveyed.areas(name, o) for o in self.curves.strategies(name, OURS) if o != self.default}
+            better = [o for o, areas in others.items() if _ahead(areas, surveyed.areas(name, self.default))]
             if better:
-                behind.append(f"* {name}: {_listed([f'`{o}`' for o in better])} of our own (p < 0.05, not corrected)")
+                listed = _listed([f"`{o}`" for o in better])
+                behind.append(f"* {name}: {listed} of our own (seeds of the survey; p < 0.05, not corrected)")
         text = "\n".join(behind) or "Nowhere in this run."
         return f"## Where the default is behind\n\n{text}"
 
@@ -230,7 +235,11 @@ class Page:
             name: self.over_random(name) for name in {s for d in self.sets for s in self.curves.strategies(d, OURS)}
         }
         absent = "; ".join(f"`{name}` ({why})" for name, why in self.left_out.items())
-        parts = ["## All strategies, set by set", BY_SET_TEXT + (f" Not run: {absent}." if absent else "")]
+        parts = [
+            "## All strategies, set by set",
+            BY_SET_TEXT.format(first=self.seeds.start, last=self.seeds.stop - 1)
+            + (f" Not run: {absent}." if absent else ""),
+        ]
         for name in self.sets:
             parts.append(f"### {name}\n\n{self._ours(name, corrected)}")
             peers = self._peers(name)

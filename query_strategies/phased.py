@@ -17,16 +17,10 @@ from query_strategies.base import PoolStrategy, Selection, make
 from query_strategies.pool import PoolView, StrategyError
 
 PER_CLASS = 32
-"""Labels for each class from which on coverage gains nothing over asking where the model is unsure."""
+"""Labels for each of three classes or more from which on coverage gains nothing over asking what is unsure."""
 
-FEWEST_CLASSES = 3
-"""With two classes a margin is as good as coverage from the first labels on."""
-
-SEEN = 10_000
-"""Rows on which it is looked how evenly the classes are spread: the whole pool is predicted by what is picked."""
-
-EVEN = 0.85
-"""Classes are even where the predictions for the pool spread over at least this share of them."""
+PER_CLASS_OF_TWO = 8
+"""The same for each of two classes, one of which may be rare: there coverage soon costs what it gained."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,12 +76,10 @@ class Phased(PoolStrategy):
 
 
 class Auto(PoolStrategy):
-    """The default: what measured best for this kind of label, these labels and these predictions.
+    """The default: what measured best for this kind of label and so many labels.
 
-    A choice: k-means as long as nothing is labelled; `uncertainty_herding` while there are three classes or more, fewer
-    than 32 labels for each, and the predictions for the pool spread evenly over the classes; `margin` from then on.
-    With two classes, or with rare ones, coverage gains nothing over margin, or loses. While only one class is known
-    all predictions are equal, and margin is a random choice. Several labels at once: `label_entropy_mean`; a number:
+    A choice: k-means as long as nothing is labelled; `uncertainty_herding` while there are fewer than 32 labels for
+    each class, or 8 for each of two; `margin` from then on. Several labels at once: `label_entropy_mean`; a number:
     `k_center` and a random choice by turns; both after k-means. Every `why` says which strategy chose, and why it was
     its turn.
     """
@@ -108,18 +100,11 @@ def _plan(view: PoolView) -> _Plan:
     if view.task != "choice":
         return _LATER[view.task]
     n_classes = _n_classes(view)
-    wanted = PER_CLASS * n_classes
-    if labels >= wanted:
-        return _Plan("margin", f"{labels} labels, at least {wanted} ({PER_CLASS} for each class)")
-    if n_classes < FEWEST_CLASSES:
-        return _Plan("margin", f"{n_classes} classes")
-    balance = _balance(view)
-    if balance < EVEN:
-        return _Plan("margin", f"the predictions spread over {balance:.2f} of the classes, less than {EVEN}")
-    return _Plan(
-        "uncertainty_herding",
-        f"{labels} labels, fewer than {wanted} ({PER_CLASS} for each class), and the classes are even",
-    )
+    per_class = PER_CLASS if n_classes > 2 else PER_CLASS_OF_TWO
+    wanted = per_class * n_classes
+    if labels < wanted:
+        return _Plan("uncertainty_herding", f"{labels} labels, fewer than {wanted} ({per_class} for each class)")
+    return _Plan("margin", f"{labels} labels, at least {wanted} ({per_class} for each class)")
 
 
 _LATER = {
@@ -130,14 +115,3 @@ _LATER = {
 
 def _n_classes(view: PoolView) -> int:
     return max(2, len(view.classes) or len(np.unique(np.asarray(view.labelled_y))))
-
-
-def _balance(view: PoolView) -> float:
-    """How evenly the predictions for the pool spread over the classes: exp(entropy of their mean) / C, 0 to 1.
-
-    Of a large pool about `SEEN` rows are predicted, evenly spaced by id.
-    """
-    seen = view.order[:: max(1, view.n // SEEN)]
-    shares = view.predictions(seen).mean(axis=(0, 1), dtype=np.float64)
-    spread = -np.sum(shares * np.log(np.maximum(shares, np.finfo(np.float64).tiny)))
-    return float(np.exp(spread) / len(shares))

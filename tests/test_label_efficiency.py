@@ -166,7 +166,13 @@ def test_what_is_done_is_not_planned_again_and_what_failed_is(
 ) -> None:
     arguments = Namespace(seeds=2, strategies=["random", "margin"], peers=[], choosing_seeds=0, data=tmp_path)
     arguments.environments = tmp_path
+    done = [
+        {"strategy": name, "seed": seed, "steps": {"labels": [1]}}
+        for name in ("random", "margin")
+        for seed in (2000, 2001)
+    ]
     lines = [
+        *done,
         {"strategy": "random", "seed": 1000, "steps": {"labels": [1]}},
         {"strategy": "margin", "seed": 1000, "error": "ValueError: no"},
         {"strategy": "random", "seed": 1001, "error": "ValueError: no"},
@@ -206,7 +212,7 @@ def page(bench: SimpleNamespace, small: Any, record: Callable[..., Any]) -> Call
             records.append(record("active-loop", "auto", seed, 0.5, 0.6 + ours + 0.001 * seed, 0.7))
             records.append(record("modAL", "margin", seed, 0.5, 0.6 + peer - 0.001 * seed, 0.7))
         curves = bench.report.Curves(records, {"small": small})
-        text: str = bench.page.Page(curves, "auto", range(5), range(100, 101)).text()
+        text: str = bench.page.Page(curves, "auto", range(5), range(100, 101), range(5)).text()
         return text
 
     return write

@@ -9,15 +9,14 @@ import pytest
 from pools import CLASSES, N, asked, features, labels_of, rng, view_of
 
 from query_strategies import Auto, Phased, PoolView, StrategyError, make
-from query_strategies.phased import EVEN, PER_CLASS
+from query_strategies.phased import PER_CLASS, PER_CLASS_OF_TWO
 
 
 def known(n: int, n_classes: int = 3) -> dict[str, Any]:
     return {"labelled_X": features(n, seed=1), "labelled_y": np.arange(n) % n_classes}
 
 
-def skewed(X: Any) -> Any:
-    return np.tile([0.9, 0.05, 0.05], (1, X.shape[0], 1))
+OF_TWO = {"classes": CLASSES[:2], "predict": lambda X: np.full((1, X.shape[0], 2), 0.5)}
 
 
 @pytest.mark.parametrize(
@@ -26,15 +25,11 @@ def skewed(X: Any) -> Any:
         (known(0), "kmeans", "nothing is labelled yet"),
         (known(6), "uncertainty_herding", f"6 labels, fewer than {3 * PER_CLASS}"),
         (known(3 * PER_CLASS), "margin", f"{3 * PER_CLASS} labels, at least {3 * PER_CLASS}"),
-        (known(6) | {"predict": skewed}, "margin", f"spread over 0.49 of the classes, less than {EVEN}"),
-        (
-            known(6, 2) | {"classes": CLASSES[:2], "predict": lambda X: np.full((1, X.shape[0], 2), 0.5)},
-            "margin",
-            "2 classes",
-        ),
+        (known(2 * PER_CLASS_OF_TWO - 1, 2) | OF_TWO, "uncertainty_herding", f"({PER_CLASS_OF_TWO} for each class)"),
+        (known(2 * PER_CLASS_OF_TWO, 2) | OF_TWO, "margin", f"at least {2 * PER_CLASS_OF_TWO}"),
     ],
 )
-def test_auto_picks_by_labels_classes_and_balance(more: dict[str, Any], strategy: str, reason: str) -> None:
+def test_auto_picks_by_labels_and_classes(more: dict[str, Any], strategy: str, reason: str) -> None:
     view = view_of(features(), **more)
     selection = asked(Auto(), view, 7, seed=2)
     for why in selection.why:
@@ -87,17 +82,3 @@ def test_classes_without_names_are_counted_by_their_labels() -> None:
     view = PoolView.from_predictions(None, proba, X=features(), **known(12))
     assert asked(Phased(per_class=4), view, 1).why[0]["strategy"] == "margin"
     assert asked(Phased(per_class=5), view, 1).why[0]["strategy"] == "uncertainty_herding"
-
-
-def test_a_large_pool_is_not_predicted_twice_to_see_whether_its_classes_are_even() -> None:
-    X = rng().normal(size=(60_000, 3))
-    asked_about: list[int] = []
-
-    def predict(rows: Any) -> Any:
-        asked_about.append(len(rows))
-        return np.tile([0.9, 0.05, 0.05], (1, len(rows), 1))
-
-    labelled = {"labelled_X": X[:6], "labelled_y": np.arange(6) % 3}
-    view = PoolView(np.arange(60_000), X, predict=predict, classes=CLASSES, **labelled)
-    assert asked(Auto(), view, 5).why[0]["strategy"] == "margin"
-    assert asked_about == [10_000, 60_000]

@@ -84,7 +84,7 @@ def test_other_rules_stop_where_they_say(bench: SimpleNamespace) -> None:
     rounds = bench.rules.Rounds(progress, right)
     assert bench.rules.reading(100, rounds, 0.9) == bench.rules.Stop(2, 160)
     assert bench.rules.uncorrected(200, rounds, 0.9) == bench.rules.Stop(3, 270)
-    assert bench.rules.unlimited(rounds, 0.9) == bench.rules.Stop(3, 370), "after a look at 50 labels, one at 63 or more"
+    assert bench.rules.unlimited(rounds, 0.9) == bench.rules.Stop(3, 370), "after one at 50 labels, one at 63 or more"
     assert bench.rules.unlimited(rounds, 0.8) == bench.rules.Stop(1, 250)
     assert bench.rules.reading(100, rounds, 1.01) is None
 
