@@ -29,6 +29,7 @@ from .tasks import TASKS, make_task
 
 MODELS: Final = ("logistic", "svm", "forest")
 BACKENDS: Final = ("label-studio", "terminal", "oracle")
+PROOFS: Final = ("looks", "anytime")
 STOP_ON: Final = ("auto", "likely", "certified")
 
 Keys = tuple[str, ...]
@@ -322,6 +323,7 @@ def _fixed_names(settings: Settings) -> dict[str, Collection[str]]:
         "data.kind": ("", *sources.KINDS),
         "task.kind": TASKS,
         "target.metric": metrics,
+        "target.proof": PROOFS,
         "target.stop_on": STOP_ON,
         "labeling.backend": BACKENDS,
     }

@@ -7,12 +7,13 @@ Pure functions of merged answers and predictions. When a look is due is `stoppin
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .domain import Look, LookItem, Merged, Outcome, Score
-from .evaluate import metric_for, truth_codes
+from .evaluate import anytime_bound, metric_for, proven_after, truth_codes
 from .reserve import TestState
 from .settings import TargetSettings
 from .stopping import verdict
@@ -57,6 +58,20 @@ def read(
     return [Score(round_, target.metric, reading.value, reading.low, reading.high, reading.n)]
 
 
+def enough(
+    number: int,
+    target: TargetSettings,
+    task: Task,
+    items: Sequence[int],
+    predicted: Reals,
+    merged: Mapping[int, Merged],
+) -> int | None:
+    """How many of these items, in their order, prove the claim at the level of a look that may end at any time."""
+    labels = [merged[item].label if item in merged and counts(merged[item]) else None for item in items]
+    right = truth_codes(task, labels) == task.decide(predicted)
+    return proven_after(right, target.alpha / 2**number, target.value)
+
+
 def judge(
     number: int,
     round_: int,
@@ -72,12 +87,17 @@ def judge(
     """Test the claim at level alpha / 2**number on these items.
 
     `predicted` (len(items), …) is the mean of the predictions of the round's members. An item without a valid answer is
-    overdue, and counts as wrong.
+    overdue, and counts as wrong. With `target.proof` "anytime" the items are all up to the one that proved it, or all
+    that there are.
     """
     answers = [merged[item] if item in merged and counts(merged[item]) else None for item in items]
     truth = truth_codes(task, [answer.label if answer else None for answer in answers])
     level, metric = target.alpha / 2**number, metric_for(task, target)
     reading, claim = metric.read(truth, predicted, rng), metric.claim(truth, predicted, target.value, level, rng)
+    if target.proof == "anytime":
+        right = truth == task.decide(predicted)
+        proven = proven_after(right, level, target.value) is not None
+        claim = replace(claim, bound=max(anytime_bound(right, level), target.value if proven else 0.0))
     look = Look(
         number=number,
         round=round_,

@@ -52,7 +52,7 @@ from .runner import Runner
 from .scoring import EncodeJob, RoundJob, RoundResult
 from .settings import LookPlan, Settings, check, deadline, differences, from_json, to_json
 from .sources import Source, check_unchanged
-from .stopping import decide, earlier_round, gate, in_force, limits
+from .stopping import decide, earlier_round, gate, in_force, limits, opened
 from .store import Store
 from .tasks import Task, make_task
 
@@ -368,24 +368,37 @@ class Loop:
         if not gate(self.progress()):
             return None
         spending, found = self._spending(), self._test_prefix()
-        if found.outstanding or (found.fresh and spending.test_left) or not found.judged:
+        waits = bool(found.outstanding or (found.fresh and spending.test_left))
+        anytime, number = self.settings.target.proof == "anytime", spending.look
+        items = found.judged[: found.settled] if waits else found.judged
+        if not items or (waits and not anytime):
             return None
-        newest, number = self._scored_rounds()[-1], spending.look
-        place = {item: number for number, item in enumerate(self.test_order)}
+        judged, place = self._judged(anytime), {item: rank for rank, item in enumerate(self.test_order)}
+        predicted, merged = self._predictions(judged)[0][[place[item] for item in items]], self.merged()
+        if anytime:
+            n = looks.enough(number, self.settings.target, self.task, items, predicted, merged)
+            if n is None and waits:
+                return None
+            items, predicted = items[:n], predicted[:n]
         look, seen = looks.judge(
             number=number,
-            round_=newest.number,
+            round_=judged.number,
             m=self.plan.m(number),
             target=self.settings.target,
             certifiable=not self.settings.data.group,  # items of one group are not independent
             task=self.task,
-            items=found.judged,
-            predicted=self._predictions(newest)[0][[place[item] for item in found.judged]],
-            merged=self.merged(),
+            items=items,
+            predicted=predicted,
+            merged=merged,
             rng=np.random.default_rng([self.settings.seed, 5, number]),
         )
         self.store.add_look(look, seen)
         return Progressed(f"look {number}: {look.verdict}")
+
+    def _judged(self, anytime: bool) -> Round:
+        """The round that a look is about: the newest; if it may end at any time, the one at which the gate opened."""
+        frozen = opened(self.progress()) if anytime else None
+        return self._scored_rounds()[-1 if frozen is None else frozen]
 
     def _can_look(self) -> bool:
         """Whether there are test answers to look at, or some may come."""

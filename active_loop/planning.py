@@ -422,6 +422,8 @@ def _about_metric(premises: Premises) -> Iterator[str]:
     settings, metric = premises.settings, premises.settings.target.metric
     if settings.obstacle:
         yield f"It can at most be shown as likely, not certified: {settings.obstacle}."
+    if settings.target.proof == "anytime":
+        yield "Approximate: the plan is for looks of fixed sizes; a test that may end at any time takes other ones."
     if premises.positive_share is not None:
         yield (
             f"Approximate: {premises.positive_share:g} of the test items are taken to count, and the target as a share "

@@ -69,11 +69,12 @@ class Prefix:
     """How far the test order is resolved, up to m items that count.
 
     `judged` are the items (in order) that a look would use now: all that count before the first one that was
-    never asked. `fresh` still have to be asked for m to be reached; `outstanding` were asked and wait;
-    `excluded` could not be labelled by people.
+    never asked. `settled` of them, from the first on, come before any that waits. `fresh` still have to be asked for m
+    to be reached; `outstanding` were asked and wait; `excluded` could not be labelled by people.
     """
 
     judged: tuple[int, ...]
+    settled: int
     fresh: tuple[int, ...]
     outstanding: int
     excluded: int
@@ -83,7 +84,7 @@ def prefix(order: Sequence[int], state: Callable[[int], TestState], m: int) -> P
     """Walk the order until m items are valid, overdue, asked or chosen to be asked; excluded ones are replaced."""
     judged: list[int] = []
     fresh: list[int] = []
-    outstanding = excluded = beyond = 0
+    settled = outstanding = excluded = beyond = 0
     for item in order:
         if len(judged) + len(fresh) + outstanding + beyond >= m:
             break
@@ -92,13 +93,14 @@ def prefix(order: Sequence[int], state: Callable[[int], TestState], m: int) -> P
                 beyond += 1  # answers that came with the data may lie behind items that were never asked
             case TestState.VALID | TestState.OVERDUE:
                 judged.append(item)
+                settled += not outstanding
             case TestState.EXCLUDED:
                 excluded += 1
             case TestState.OUTSTANDING:
                 outstanding += 1
             case TestState.FRESH:
                 fresh.append(item)
-    return Prefix(tuple(judged), tuple(fresh), outstanding, excluded)
+    return Prefix(tuple(judged), settled, tuple(fresh), outstanding, excluded)
 
 
 @dataclass(frozen=True, slots=True)

@@ -116,6 +116,11 @@ class TargetSettings:
     value: float = _key(0.9, "The value to reach, between 0 and 1; of an error the most that will do.")
     positive: str = _key("", "The class that a metric of one class is about; empty means the second of two.")
     alpha: float = _key(0.05, "Chance of a false certificate, over all looks together.")
+    proof: str = _key(
+        "looks",
+        'How accuracy is certified: "looks" test at sizes fixed beforehand; "anytime" tests a frozen model after every '
+        "answer: fewer answers where it is far above the target, more where it is close.",
+    )
     stop_on: str = _key("auto", 'Stop when "certified" or "likely"; "auto": certified from a budget of 300 on.')
 
 
@@ -391,6 +396,11 @@ def _check_target(settings: Settings) -> None:
         raise ConfigError(f"target.value is {target.value}: give a number between 0 and 1, for instance 0.9.")
     if not 0 < target.alpha < 0.5:
         raise ConfigError(f"target.alpha is {target.alpha}: give a chance between 0 and 0.5, for instance 0.05.")
+    if target.proof == "anytime" and target.metric not in ("accuracy", "subset_accuracy"):
+        raise ConfigError(
+            f'target.proof is "anytime", and target.metric {target.metric}: only accuracy can be tested at any time; '
+            'set target.proof to "looks".'
+        )
     if target.stop_on == "certified" and settings.obstacle:
         raise ConfigError(
             f'target.stop_on is "certified", and {settings.obstacle}: such a claim can at most be likely, and the loop '

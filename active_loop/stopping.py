@@ -31,16 +31,21 @@ def gate(progress: Sequence[Progress]) -> bool:
     Settled: two rounds in a row agree to at least 0.985 with an earlier one, the newer of them with at least 40
     labels and 25 % more than the last look's round. Once open it stays open until its look.
     """
+    return opened(progress) is not None
+
+
+def opened(progress: Sequence[Progress]) -> int | None:
+    """Index of the round at which the gate opened; None while it is closed."""
     looked = [number for number, p in enumerate(progress) if p.looked]
     first = looked[-1] + 1 if looked else 0
     fewest = max(FEWEST_LABELS, GROWTH * progress[looked[-1]].n_labels if looked else 0)
     for number in range(first, len(progress)):
         if progress[number].ended:
-            return True
+            return number
         pair = progress[max(0, number - 1) : number + 1]
         if len(pair) == 2 and progress[number].n_labels >= fewest and all(_settled(p) for p in pair):
-            return True
-    return False
+            return number
+    return None
 
 
 def _settled(progress: Progress) -> bool:

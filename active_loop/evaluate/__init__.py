@@ -15,12 +15,15 @@ import numpy as np
 from ..settings import TargetSettings, measure, positive_class
 from ..tasks import MultiLabel, Number, SingleChoice, Task
 from .bounds import (
+    anytime_bound,
+    evidence,
     fewest_right,
     lower_bound,
     mean_lower_bound,
     mean_upper_bound,
     more_to_certify,
     posterior,
+    proven_after,
     ratio_lower_bound,
     upper_bound,
 )
@@ -39,7 +42,9 @@ __all__ = [
     "Codes",
     "Metric",
     "Reading",
+    "anytime_bound",
     "doubt",
+    "evidence",
     "fewest_right",
     "lower_bound",
     "mean_lower_bound",
@@ -47,6 +52,7 @@ __all__ = [
     "metric_for",
     "more_to_certify",
     "posterior",
+    "proven_after",
     "ratio_lower_bound",
     "shares_of",
     "truth_codes",

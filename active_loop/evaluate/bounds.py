@@ -67,6 +67,43 @@ def more_to_certify(value: float, n: int, level: float, target: float, limit: in
     return size - n
 
 
+def evidence(right: NDArray[np.bool_], target: float) -> NDArray[np.float64]:
+    """(n,) logarithms of the evidence, after each of the items (n,), that the share of right ones is above `target`.
+
+    The e-process of a mixture of bets: the likelihood of all shares above the target, each with the same weight, over
+    that of the target (Robbins 1970, "Statistical methods related to the law of the iterated logarithm"). If the share
+    is at most the target, it comes to 1 / level at any time with a chance of at most `level` (Ville 1939): one may look
+    after every item. Items must come in an order that does not depend on what they show.
+
+    >>> [float(evidence(np.ones(n, bool), 0.9)[-1]) >= math.log(1 / 0.025) for n in (50, 51)]
+    [False, True]
+    """
+    n = np.arange(1, len(right) + 1)
+    hits = np.cumsum(right)
+    misses = n - hits
+    of_shares = special.betaln(1 + hits, 1 + misses) + np.log(special.betaincc(1 + hits, 1 + misses, target))
+    of_target = hits * math.log(target) + misses * math.log1p(-target)
+    return np.asarray(of_shares - of_target - math.log1p(-target), dtype=np.float64)
+
+
+def proven_after(right: NDArray[np.bool_], level: float, target: float) -> int | None:
+    """How many of the items (n,), in their order, prove that the share of right ones is above `target`; None if not."""
+    proven = np.flatnonzero(evidence(right, target) >= math.log(1 / level))
+    return int(proven[0]) + 1 if len(proven) else None
+
+
+def anytime_bound(right: NDArray[np.bool_], level: float) -> float:
+    """Lower confidence bound of a share that holds at all times at once, error `level`, from all of the items (n,).
+
+    The highest share that their `evidence` refutes; 0 where there is none.
+    """
+    aim, low, high = math.log(1 / level), 0.0, float(np.mean(right))
+    while high - low > 1e-6:
+        middle = (low + high) / 2
+        low, high = (middle, high) if evidence(right, middle)[-1] >= aim else (low, middle)
+    return low
+
+
 def mean_upper_bound(values: NDArray[np.floating], level: float) -> float:
     """Upper confidence bound of the mean of values (n,) in [0, 1], error `level`, whatever their distribution and n.
 
