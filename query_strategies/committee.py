@@ -42,7 +42,7 @@ def tallies(votes: Votes) -> tuple[bool, Iterator[Counts]]:
     By class where there are fewer classes than members; otherwise for each member, how many vote as it does.
     """
     members, n_classes = len(votes), int(votes.max()) + 1
-    codes = votes.astype(np.min_scalar_type(n_classes), copy=False)
+    codes = votes.astype(np.min_scalar_type(n_classes), order="C", copy=False)
     by_class = n_classes < members
     counted = np.min_scalar_type(members)
     alike = (codes == each for each in (range(n_classes) if by_class else codes))

@@ -156,7 +156,7 @@ def _votes(learner: Any, X: Matrix, classes: tuple[Any, ...]) -> NDArray[np.int6
     if votes is None:
         return None
     known = np.asarray(classes)
-    cast: NDArray[np.int64] = np.ascontiguousarray(np.asarray(votes).T)
+    cast: NDArray[np.int64] = np.asarray(votes).T
     counted = bool(np.array_equal(known, np.arange(known.size)))
     return cast.astype(np.int64, copy=False) if counted else np.searchsorted(known, cast)
 

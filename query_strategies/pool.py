@@ -32,6 +32,9 @@ TASKS = ("choice", "multi_label", "number")
 BLOCK_SIZE = 65_536
 """Rows of one block. Shards of a pool are whole blocks."""
 
+VOTE_ROWS = 16_384
+"""Rows of votes worked on at a time: they are small, and what is made of them is not."""
+
 
 class StrategyError(ValueError):
     """A query that cannot be answered: what is wrong with it, and what to do."""
@@ -259,12 +262,12 @@ class PoolView:
         if self._votes is None:
             yield from ((rows, codes) for rows, codes, _ in self.by_strips(votes, fused.votes))
             return
-        for rows in self._in_sequence():
+        for rows in self._in_sequence(min(self.block_size, VOTE_ROWS)):
             yield rows, self._votes[:, rows[0] : rows[-1] + 1]
 
-    def _in_sequence(self) -> Iterator[Rows]:
-        for start in range(0, self.n, self.block_size):
-            yield np.arange(start, min(start + self.block_size, self.n))
+    def _in_sequence(self, step: int) -> Iterator[Rows]:
+        for start in range(0, self.n, step):
+            yield np.arange(start, min(start + step, self.n))
 
     @property
     def _model(self) -> Predict:
@@ -275,7 +278,7 @@ class PoolView:
     def _unchecked(self) -> Iterator[tuple[Rows, Floats]]:
         """(rows, predictions), block by block: of the right shape, their values not looked at yet."""
         if self._predictions is not None:
-            for rows in self._in_sequence():
+            for rows in self._in_sequence(self.block_size):
                 yield rows, self._shaped(self._predictions[:, rows[0] : rows[-1] + 1], rows.size)
         else:
             model = self._model
