@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .chances import proof_of
+from .changes import refuse_changes
 from .domain import Progressed, StepResult, Stopped
 from .driver import Driver, Report, Unreachable
 from .errors import ActiveLoopError, ConfigError, FolderError, LabelingError
@@ -26,7 +27,7 @@ from .evaluate import doubt, shares_of
 from .label_studio import Finding, LabelStudio
 from .labeling import LabelingBackend, Terminal
 from .local_studio import LocalStudio
-from .loop import Loop, refuse_changes
+from .loop import Loop
 from .planning import hopeless
 from .runner import InlineRunner, ProcessRunner, Runner
 from .settings import LabelingSettings, Settings

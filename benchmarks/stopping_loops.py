@@ -267,4 +267,6 @@ def _to_end(loop: Loop) -> Replay:
     test = sum(ask.purpose == "test" and ask.position is not None for ask in sent)
     if len(tested) > test:
         raise RuntimeError(f"{len(tested)} items were tested, and {test} were asked about")
-    return Replay(result.decision.verdict.value, result.decision.reason, pool, test, looks, tuple(loop.progress()))
+    return Replay(
+        result.decision.verdict.value, result.decision.reason, pool, test, looks, tuple(loop.standing.progress())
+    )

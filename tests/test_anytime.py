@@ -64,10 +64,10 @@ def test_a_good_model_is_certified_with_fewer_test_answers_than_a_fixed_look_tak
         spent[proof] = look.n
         assert look.bound >= 0.85
         if proof == "anytime":
-            progress = [p for p in loop.progress() if p.round <= look.round]
+            progress = [p for p in loop.standing.progress() if p.round <= look.round]
             assert opened([p.__class__(p.round, p.n_labels, p.agreement) for p in progress]) == len(progress) - 1
             seen = {item.item for item in loop.store.look_items(1)}
-            assert seen == set(loop.test_order[: look.n]), "a beginning of the order, and nothing else"
+            assert seen == set(loop.standing.test_order[: look.n]), "a beginning of the order, and nothing else"
     assert spent["anytime"] < spent["looks"] == 120
 
 

@@ -26,6 +26,7 @@ ROWS: list[set[str]] = [
     {"simulate"},
     {"driver"},
     {"loop"},
+    {"standing", "changes"},
     {"report"},
     {"answers"},
     {"store", "label_studio", "local_studio", "expert", "scoring", "runner"},
@@ -49,6 +50,7 @@ SIBLINGS = {
     ("expert", "label_studio"),
     ("expert", "local_studio"),
     ("runner", "scoring"),
+    ("standing", "changes"),
     ("stopping", "evaluate"),
 }
 

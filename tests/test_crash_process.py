@@ -135,7 +135,7 @@ def nothing_was_lost(loop: Loop, answers: list[str]) -> None:
     assert loop.store.sending_batch() is None
     assert sorted(a.ask or "" for a in annotations) == sorted(ask.id for ask in asks)
     assert {a.item: json.loads(a.raw) for a in annotations} == {
-        ask.item: answers[int(loop.items[ask.item].row)] for ask in asks
+        ask.item: answers[int(loop.standing.items[ask.item].row)] for ask in asks
     }
     assert len(loop.store.events("stopped")) == len(loop.store.events("imported")) == 1
 
@@ -161,12 +161,12 @@ def looks_follow_the_test_order(loop: Loop, answers: list[str]) -> None:
     looks = loop.store.looks()
     assert looks
     tested = {ask.item for ask in loop.store.asks() if ask.purpose == Purpose.TEST}
-    assert tested == set(loop.test_order[: len(tested)])
+    assert tested == set(loop.standing.test_order[: len(tested)])
     for number, look in enumerate(looks, start=1):
         round_ = next(r for r in loop.store.rounds() if r.number == look.round)
         predicted = [CLASSES[code] for code in loop._job(round_, rank=False).run().test_mean.argmax(axis=1)]
-        judged = loop.test_order[: loop.plan.m(number)]
-        truth = [answers[int(loop.items[item].row)] for item in judged]
+        judged = loop.standing.test_order[: loop.standing.plan.m(number)]
+        truth = [answers[int(loop.standing.items[item].row)] for item in judged]
         assert look.number == number
         assert {i.item: i.predicted for i in loop.store.look_items(number)} == dict(
             zip(judged, predicted, strict=False)

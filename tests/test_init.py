@@ -140,7 +140,7 @@ def test_every_question_shows_a_default_and_enter_takes_it(tmp_path: Path) -> No
 
 def test_an_answer_that_cannot_be_used_is_explained_and_asked_again(tmp_path: Path) -> None:
     person = Person(
-        "revew", "title, review", "perhaps", "no", "one", "a, b, c", "wer 0.1", "f1 85 %", "many", "90", "Hm?"
+        "revew", "title, review", "perhaps", "no", "one", "a, b, c", "wer 0.1", "macro-f1 85 %", "many", "90", "Hm?"
     )
     told = write_loop(tmp_path / "loop", reviews(tmp_path), Given(), person.ask, person.say)
     assert told.data.show == ("title", "review")

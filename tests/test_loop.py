@@ -57,7 +57,7 @@ def test_a_small_pool_ends_with_the_pool(tmp_path: Path) -> None:
     stopped = run_to_end(loop)
     assert isinstance(stopped, Stopped)
     assert stopped.decision.reason == "pool"
-    pool = {item.position for item in loop.items if item.split == Split.POOL}
+    pool = {item.position for item in loop.standing.items if item.split == Split.POOL}
     assert {ask.item for ask in loop.store.asks() if ask.purpose == Purpose.POOL} == pool
 
 
@@ -76,8 +76,8 @@ def test_the_same_seed_gives_the_same_run_and_another_seed_another(tmp_path: Pat
 def test_no_test_item_ever_trains_is_ranked_or_fits_features(tmp_path: Path) -> None:
     loop = open_loop(tmp_path, Oracle(write_points(tmp_path)))
     run_to_end(loop)
-    test = {item.position for item in loop.items if item.split == Split.TEST}
-    assert len(test) == loop.plan.reserved > 0
+    test = {item.position for item in loop.standing.items if item.split == Split.TEST}
+    assert len(test) == loop.standing.plan.reserved > 0
     for ask in loop.store.asks():
         assert (ask.item in test) == (ask.purpose == Purpose.TEST)
     for round_ in loop.store.rounds():
@@ -91,7 +91,7 @@ def test_the_wall_is_guarded_at_run_time(tmp_path: Path) -> None:
     loop = open_loop(tmp_path, Oracle(write_points(tmp_path)))
     run_to_end(loop)
     job = loop._job(loop.store.rounds()[-1])
-    test = np.array(loop.test_order[:1])
+    test = np.array(loop.standing.test_order[:1])
     for field in ("labelled", "candidates", "pending", "sample"):
         bad = {**{k: getattr(job, k) for k in job.__slots__}, field: test}
         with pytest.raises(DataError, match="reserved for testing"):
@@ -128,8 +128,8 @@ def test_the_queue_never_runs_dry_while_there_is_something_to_learn(tmp_path: Pa
             continue
         lengths.append(len(loop.store.unanswered()))
         assert lengths[-1] <= query.queue_high
-        steps_since_a_look = 0 if gate(loop.progress()) else steps_since_a_look + 1
-        if loop._spending().pool_left >= query.queue_high and steps_since_a_look > 1:
+        steps_since_a_look = 0 if gate(loop.standing.progress()) else steps_since_a_look + 1
+        if loop.standing.spending().pool_left >= query.queue_high and steps_since_a_look > 1:
             assert lengths[-1] >= query.queue_low - 1
     assert len(lengths) > 160
 
@@ -164,7 +164,7 @@ def test_skipped_test_items_are_replaced_and_the_training_share_does_not_move(tm
     told = settings(target={"value": 0.99}, budget={"answers": 120})
     plain = open_loop(tmp_path, Oracle(labels), told)
     run_to_end(plain)
-    first = plain.test_order[:50]
+    first = plain.standing.test_order[:50]
     skipped = tmp_path / "skipped"
     skipped.mkdir()
     labels_skipped = list(write_points(skipped, n=400, spread=2.0))
@@ -214,8 +214,8 @@ def test_looks_halve_their_level_and_use_the_planned_prefix(tmp_path: Path) -> N
     for number, look in enumerate(looks, start=1):
         assert (look.number, look.level) == (number, 0.05 / 2**number)
         judged = sorted(i.item for i in loop.store.look_items(number))
-        assert judged == sorted(loop.test_order[: look.n])
-    assert looks[0].n == loop.plan.m(1)
+        assert judged == sorted(loop.standing.test_order[: look.n])
+    assert looks[0].n == loop.standing.plan.m(1)
 
 
 def test_a_raised_budget_takes_the_loop_up_again_and_gets_no_free_look(tmp_path: Path) -> None:
@@ -281,7 +281,7 @@ def test_answers_that_came_with_the_data_count_for_nothing_but_their_labels(tmp_
     run_to_end(loop)
     imported = [a for a in loop.store.annotations() if a.source == "import"]
     assert len(imported) == len(known)
-    pool = sum(loop.items[a.item].split == Split.POOL for a in imported if a.item is not None)
+    pool = sum(loop.standing.items[a.item].split == Split.POOL for a in imported if a.item is not None)
     first = next(r for r in loop.store.rounds() if r.number == 0)
     assert first.annotation_position == len(known), "round 0 starts no later than the imported answers"
     assert first.record["n_labels"] == pool > loop.settings.n0
@@ -318,14 +318,14 @@ def test_items_added_on_the_way_join_the_pool_and_leave_the_test_order_alone(tmp
     loop = open_loop(tmp_path, Oracle(labels * 2))
     while not loop.store.scores():
         loop.step()
-    order = list(loop.test_order)
+    order = list(loop.standing.test_order)
     with (tmp_path / "points.csv").open("a") as file:
         file.writelines(f"{n}.5,{n}.25\n" for n in range(50))
     loop.store.close()
     again = open_loop(tmp_path, Oracle(labels * 2))
     assert again.add_items() == 50
     assert again.add_items() == 0
-    assert again.test_order == order
+    assert again.standing.test_order == order
     assert isinstance(run_to_end(again), Stopped)
     for round_ in again.store.rounds():  # what a round chose from does not change with what was added after it
         job = again._job(round_)
@@ -334,8 +334,8 @@ def test_items_added_on_the_way_join_the_pool_and_leave_the_test_order_alone(tmp
         if round_.state == RoundState.RANKED:
             assert len(job.candidates) == round_.record["n_candidates"]
     assert {r.items for r in again.store.rounds()} == {150, 200}
-    aside = [i for i in again.items[150:] if i.split == Split.TEST]
-    assert len(aside) == int(50 * again.plan.reserved / 150)
+    aside = [i for i in again.standing.items[150:] if i.split == Split.TEST]
+    assert len(aside) == int(50 * again.standing.plan.reserved / 150)
     assert not {i.position for i in aside} & {ask.item for ask in again.store.asks()}
 
 
@@ -386,14 +386,14 @@ def test_rankings_carry_what_the_strategy_computed(tmp_path: Path) -> None:
     assert all(a.strategy == "auto" and a.why["because"] and a.utility is not None for a in learned)
     assert all(a.why["neighbours"] == [] for a in by_round.values() if a.round == COLD_START)
     points = np.loadtxt(tmp_path / "points.csv", delimiter=",", skiprows=1)
-    merged = loop.merged()
+    merged = loop.standing.merged()
     for ask in learned:
         near = ask.why["neighbours"]
         assert [n["distance"] for n in near] == sorted(n["distance"] for n in near)
         assert all(merged[n["item"]].label == n["label"] for n in near)
         assert len(near) == 3
         # The nearest in standardised columns is at least among the nearest in the plane itself.
-        known = [i.position for i in loop.items if i.position in merged and i.split == Split.POOL]
+        known = [i.position for i in loop.standing.items if i.position in merged and i.split == Split.POOL]
         by_distance = sorted(known, key=lambda p: float(np.hypot(*(points[p] - points[ask.item]))))
         assert near[0]["item"] in by_distance[: len(by_distance) // 2]
     test = [a for a in loop.store.asks() if a.purpose == Purpose.TEST]
@@ -427,4 +427,4 @@ def test_every_strategy_carries_a_loop_to_its_end(tmp_path: Path, strategy: str)
     learned = [a for a in loop.store.asks() if a.purpose == Purpose.POOL and a.round != COLD_START]
     assert {a.strategy for a in learned} == {strategy}
     cold = [a for a in loop.store.asks() if a.round == COLD_START]
-    assert all(a.probability == pytest.approx(10 / (150 - loop.plan.reserved)) for a in cold)
+    assert all(a.probability == pytest.approx(10 / (150 - loop.standing.plan.reserved)) for a in cold)

@@ -67,10 +67,10 @@ def test_after_a_certificate_every_answer_is_learned_from_and_no_unseen_item_is(
     loop = certified(tmp_path)
     (event,) = loop.store.events("refitted")
     found = Refit.of(event.body)
-    merged = loop.merged()
+    merged = loop.standing.merged()
     assert found.n_labels == sum(bool(m.label) for m in merged.values())
-    assert any(loop.items[item].split == Split.TEST for item in merged)
-    assert found.n == sum(item not in merged for item in loop.test_order)
+    assert any(loop.standing.items[item].split == Split.TEST for item in merged)
+    assert found.n == sum(item not in merged for item in loop.standing.test_order)
     assert status(loop.store).refit == found
     assert found.certified, "three clouds that are far apart"
     assert len(loop.store.events("refitted")) == 1

@@ -1,0 +1,179 @@
+"""Where a loop stands: everything that its steps read, worked out from the store.
+
+Nothing is remembered here that the store does not say; what is kept is kept because it is asked for often. It is told
+the time, reads, and never writes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import looks, pace
+from .answers import reader
+from .changes import moved_end
+from .domain import COLD_START, Item, Merged, Progress, Purpose, Round, RoundState, Split
+from .merge import Merging
+from .reserve import Prefix, Spending, prefix, states
+from .settings import LookPlan, Settings, deadline, from_json
+from .stopping import gate
+from .store import Store
+from .tasks import Task, make_task
+
+_SAMPLE = 10_000
+"""Pool items on which rounds are compared."""
+
+
+class Standing:
+    """What is known of a loop with these settings. `now` is asked for the time, nothing else is."""
+
+    def __init__(self, settings: Settings, store: Store, now: Callable[[], datetime]) -> None:
+        self.settings = settings
+        self.store = store
+        self._now = now
+        self._merges: list[tuple[int, Merging]] = []
+
+    @cached_property
+    def facts(self) -> Mapping[str, Any]:
+        """The facts of the first import, which never change: plan of the looks, number of items, key of the ask ids."""
+        return self.store.events("imported")[0].body
+
+    @cached_property
+    def plan(self) -> LookPlan:
+        return LookPlan(self.facts["budget"], self.facts["m0"], self.facts["reserved"])
+
+    @cached_property
+    def items(self) -> list[Item]:
+        return self.store.items()
+
+    @cached_property
+    def ids(self) -> NDArray[np.uint64]:
+        return np.array([item.id64 for item in self.items], dtype=np.uint64)
+
+    @cached_property
+    def pool(self) -> NDArray[np.int64]:
+        return np.array([item.position for item in self.items if item.split == Split.POOL], dtype=np.int64)
+
+    @cached_property
+    def test_order(self) -> list[int]:
+        """Positions of the reserved items of the first import, in the order in which they are asked."""
+        reserved = [item for item in self.items if item.test_rank is not None]
+        return [item.position for item in sorted(reserved, key=_rank_of)][: self.plan.reserved]
+
+    @cached_property
+    def sample(self) -> NDArray[np.int64]:
+        """The pool items on which rounds are compared: drawn once from the first import."""
+        first = self.pool[self.pool < self.facts["items"]]
+        rng = np.random.default_rng([self.settings.seed, 1])
+        return np.sort(rng.choice(first, size=min(_SAMPLE, len(first)), replace=False))
+
+    @cached_property
+    def task(self) -> Task:
+        return make_task(self.settings.task)
+
+    def forget(self) -> None:
+        """Drop what was kept in memory of the items: they have changed."""
+        for name in ("items", "ids", "pool", "test_order", "sample"):
+            self.__dict__.pop(name, None)
+
+    @cached_property
+    def imported_position(self) -> int:
+        return int(self.facts["answers"])
+
+    @cached_property
+    def first_round_at(self) -> int:
+        """Answered pool asks that open round 0: n0 less the pool labels that came with the items."""
+        imported = self.store.annotations(self.imported_position)
+        known = sum(self.items[a.item].split == Split.POOL for a in imported if a.item is not None)
+        return max(0, int(self.facts["n0"]) - known)
+
+    def settings_of(self, round_: Round) -> Settings:
+        found = self.store.setting(round_.setting)
+        return from_json(found[1]) if found else self.settings
+
+    def merged(self) -> Mapping[int, Merged]:
+        """All that was said about each item so far."""
+        return self.merge(self.store.annotation_position())
+
+    def merge(self, upto: int) -> Mapping[int, Merged]:
+        """All that was said about each item up to this place; worth nothing after the next call."""
+        known = [pair for pair in self._merges if pair[0] <= upto]
+        at, merging = max(known, key=lambda pair: pair[0], default=(0, None))
+        if merging is None or at != upto:
+            # Two are kept: rounds lag behind the newest answer, and both only ever grow.
+            kept = [pair for pair in self._merges if pair[1] is not merging]
+            if merging is None:
+                merging = Merging(reader(self.task))
+            merging.add(self.store.annotations(upto, after=at))
+            self._merges = [*kept, (upto, merging)][-2:]
+        return merging.merged
+
+    def progress(self) -> list[Progress]:
+        """What the gate sees: one entry per ranked round."""
+        looked = {look.round for look in self.store.looks()}
+        return [
+            Progress(r.number, r.record["n_labels"], r.record["agreement"], r.number in looked, r.final and r.entitled)
+            for r in self.scored_rounds()
+        ]
+
+    def scored_rounds(self) -> list[Round]:
+        return [r for r in self.store.rounds() if r.state == RoundState.RANKED and r.number != COLD_START]
+
+    def spending(self) -> Spending:
+        pool, test = self.store.n_sent(Purpose.POOL), self.store.n_sent(Purpose.TEST)
+        return Spending(
+            plan=self.plan,
+            budget=pool + test if self.is_late() else self.affordable()[0],
+            look=len(self.store.looks()) + 1,
+            pool=pool,
+            test=test,
+            gate_open=gate(self.progress()),
+        )
+
+    def affordable(self) -> tuple[int, str]:
+        """Answers that may be asked for, and which limit that is."""
+        budget = self.settings.budget
+        if not budget.hours and not budget.money:
+            return budget.answers, "budget"
+        asks = {ask.id for ask in self.store.asks() if ask.purpose == Purpose.POOL}
+        seconds = pace.measured(self.store.annotations(), asks)
+        return pace.affordable(budget, pace.seconds_per_answer(seconds, budget.seconds_per_label))
+
+    def is_late(self) -> bool:
+        """Whether nothing may be asked any more."""
+        until = deadline(self.settings)
+        return until is not None and self._now() >= until
+
+    def test_prefix(self) -> Prefix:
+        merged, late = self.merged(), self._now() - timedelta(days=self.settings.query.test_timeout_days)
+        asked = {item: self.is_late() or at < late for item, at in self.store.sent_at().items()}
+        return prefix(self.test_order, states(looks.resolved(merged), asked), self.plan.m(len(self.store.looks()) + 1))
+
+    def ending(self) -> str:
+        """Why there is nothing more to learn from: a limit by its name, "deadline", "pool", or "" while there is."""
+        if self.is_late():
+            return "deadline"
+        open_pool = [ask for ask in self.store.unanswered() if ask.purpose == Purpose.POOL]
+        if open_pool:
+            return ""
+        if self.spending().pool_left == 0:
+            return self.affordable()[1]
+        taken = self.store.asked_items() | {item for item, m in self.merged().items() if m.label}
+        return "" if any(position not in taken for position in self.pool.tolist()) else "pool"
+
+    def entitled(self) -> bool:
+        """Whether the end may open the gate: not when budget or deadline were changed after scores were shown."""
+        scores = self.store.scores()
+        if not scores or self.ending() == "pool":
+            return True
+        first = next(r for r in self.store.rounds() if r.number == scores[0].round)
+        return not moved_end(self.settings_of(first), self.settings)
+
+
+def _rank_of(item: Item) -> int:
+    return -1 if item.test_rank is None else item.test_rank
