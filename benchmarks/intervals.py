@@ -1,6 +1,6 @@
 """How often the 95 % intervals of the metrics hold the truth: simulated models whose true values are known.
 
-    python benchmarks/coverage.py --write docs/honest-target.md
+    python benchmarks/intervals.py --write docs/honest-target.md
 
 Each cell draws samples of n test items from one population and counts the intervals that hold the metric of the whole
 population, which is read off 400,000 items. Choices have two classes, and scores that differ by a shift of normal
@@ -34,7 +34,7 @@ SLOW = ("brier", "label_accuracy", "micro_f1", "mae", "r2", "spearman")
 """Metrics, besides macro-F1 of sets, whose intervals take so long that fewer samples must do."""
 
 Sample = tuple[NDArray[np.int64] | NDArray[np.float64], NDArray[np.float64]]
-MARKS = "<!-- coverage: made by `python benchmarks/coverage.py --write {page}` -->", "<!-- coverage: end -->"
+MARKS = "<!-- coverage: made by `python benchmarks/intervals.py --write {page}` -->", "<!-- coverage: end -->"
 
 
 @dataclass(frozen=True, slots=True)
