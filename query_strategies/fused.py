@@ -9,7 +9,7 @@ Compiling takes a second, once per machine: small pools never ask for it.
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 from collections.abc import Callable
 from functools import cache
 from typing import Any, TypeAlias
@@ -75,8 +75,12 @@ def _fits(predictions: Floats) -> bool:
 
 @cache
 def is_there() -> bool:
-    """Whether numba is installed."""
-    return importlib.util.find_spec("numba") is not None
+    """Whether numba is installed and can be loaded; a broken one is none."""
+    try:
+        importlib.import_module("numba")
+    except Exception:  # noqa: BLE001 - it loads much that is not its own, even files of the user
+        return False
+    return True
 
 
 @cache

@@ -107,3 +107,18 @@ def test_a_large_pool_gets_the_same_choice_and_the_same_refusals(
     table[0, 17] *= 1.1
     with pytest.raises(PredictionError, match="row 17"):
         chosen(table, 7)
+
+
+def test_a_numba_that_cannot_be_loaded_is_done_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(name: str) -> Any:
+        raise AttributeError(f"{name} found somebody else's file")
+
+    monkeypatch.setattr(importlib, "import_module", broken)
+    monkeypatch.setattr(pool, "NUMBERS", 0)
+    fused.is_there.cache_clear()
+    try:
+        table = probabilities(1, 50, 4)
+        assert fused.margin(table) is None
+        assert len(Margin().query(PoolView.from_predictions(ids_of(50), table), 5, rng())) == 5
+    finally:
+        fused.is_there.cache_clear()
