@@ -11,7 +11,10 @@ from .store import Store
 _FIXED = ("seed", "data", "query.n0", "query.retrain_every")
 """What the items, their order and the numbering of rounds rest on: never changed once items are there."""
 
-_ENDS = ("budget.answers", "budget.hours", "budget.money", "budget.price_per_hour", "stop.deadline")
+_ENDS = (
+    *("budget.answers", "budget.hours", "budget.money", "budget.price_per_hour", "budget.seconds_per_label"),
+    *("stop.deadline", "budget.time_zone"),
+)
 """What the end rests on: one that was moved after a score was shown is a choice, and opens no gate."""
 
 _CLAIMED = ("task.kind", "task.classes", "target", "features", "model", "query.strategy", "query.cold_start")

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from loops import Clock, open_loop, run_to_end, settings, write_points
 
+from active_loop.changes import moved_end
 from active_loop.domain import Decision, Purpose, Stopped, Verdict
 from active_loop.errors import ConfigError
 from active_loop.labeling import Oracle, Publication
@@ -182,3 +183,19 @@ def test_limits_that_make_no_sense_are_refused(section: str, values: dict[str, A
     with pytest.raises(ConfigError) as refused:
         check(settings(**{section: values}))
     assert says in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("section", "values"),
+    [
+        ("budget", {"answers": 91}),
+        ("budget", {"hours": 1.0}),
+        ("budget", {"money": 9.0, "price_per_hour": 20.0}),
+        ("budget", {"seconds_per_label": 20.0}),
+        ("budget", {"time_zone": "Asia/Seoul"}),
+        ("stop", {"deadline": "2027-01-01"}),
+    ],
+)
+def test_whatever_an_end_rests_on_moves_it(section: str, values: dict[str, Any]) -> None:
+    assert moved_end(settings(), settings(**{section: values}))
+    assert not moved_end(settings(), settings(name="another", query={"queue_high": 30}))
