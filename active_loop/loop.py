@@ -523,8 +523,11 @@ class Loop:
 
     def _ask_id(self, *parts: object) -> str:
         """Opaque: a keyed hash that says nothing to whoever sees it, and the same again after a crash."""
-        key = bytes.fromhex(self.store.uid())
-        return hashlib.blake2b(":".join(map(str, parts)).encode(), key=key, digest_size=12).hexdigest()
+        return hashlib.blake2b(":".join(map(str, parts)).encode(), key=self._key, digest_size=12).hexdigest()
+
+    @cached_property
+    def _key(self) -> bytes:
+        return bytes.fromhex(self.store.uid())
 
     def _wait(self) -> StepResult:
         rounds = self.store.rounds()

@@ -37,6 +37,7 @@ class Standing:
         self.store = store
         self._now = now
         self._merges: list[tuple[int, Merging]] = []
+        self._versions: dict[int, Settings] = {}
 
     @cached_property
     def facts(self) -> Mapping[str, Any]:
@@ -93,8 +94,10 @@ class Standing:
         return max(0, int(self.facts["n0"]) - known)
 
     def settings_of(self, round_: Round) -> Settings:
-        found = self.store.setting(round_.setting)
-        return from_json(found[1]) if found else self.settings
+        if round_.setting not in self._versions:
+            found = self.store.setting(round_.setting)
+            self._versions[round_.setting] = from_json(found[1]) if found else self.settings
+        return self._versions[round_.setting]
 
     def merged(self) -> Mapping[int, Merged]:
         """All that was said about each item so far."""
@@ -150,9 +153,11 @@ class Standing:
         return until is not None and self._now() >= until
 
     def test_prefix(self) -> Prefix:
-        merged, late = self.merged(), self._now() - timedelta(days=self.settings.query.test_timeout_days)
-        asked = {item: self.is_late() or at < late for item, at in self.store.sent_at().items()}
-        return prefix(self.test_order, states(looks.resolved(merged), asked), self.plan.m(len(self.store.looks()) + 1))
+        merged, over = self.merged(), self.is_late()
+        late = self._now() - timedelta(days=self.settings.query.test_timeout_days)
+        asked = {item: over or at < late for item, at in self.store.sent_at().items()}
+        known = {item: merged[item] for item in self.test_order if item in merged}
+        return prefix(self.test_order, states(looks.resolved(known), asked), self.plan.m(len(self.store.looks()) + 1))
 
     def ending(self) -> str:
         """Why there is nothing more to learn from: a limit by its name, "deadline", "pool", or "" while there is."""

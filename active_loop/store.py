@@ -183,7 +183,7 @@ class Store:
     def __init__(self, path: Path | str, *, readonly: bool = False, now: Callable[[], datetime] = _utc_now) -> None:
         self._now = now
         self._readonly = readonly
-        self._rounds: tuple[int, list[Round]] | None = None  # with the number of changes at which they were read
+        self._kept: dict[str, tuple[int, Any]] = {}  # what was read, with the number of changes there had been
         self.path = path
         if readonly and path != ":memory:" and not Path(path).is_file():
             raise FolderError(f"no loop was started in {Path(path).parent}: there is no {Path(path).name} in it.")
@@ -327,12 +327,13 @@ class Store:
 
     def new_among(self, annotations: Sequence[Annotation]) -> list[Annotation]:
         """Those that `append` would record."""
-        known = "SELECT 1 FROM annotation WHERE source = ? AND id = ? AND updated_at = ?"
+        versions = "SELECT source, id, updated_at FROM annotation"
+        known = set(self._once("versions", lambda: [tuple(row) for row in self._db.execute(versions)]))
         asked = "SELECT 1 FROM ask WHERE id = ? AND position IS NOT NULL"
         return [
             a
             for a in annotations
-            if not self._one(known, a.source, a.id, _text(a.updated_at)) and (a.ask is None or self._one(asked, a.ask))
+            if (a.source, a.id, _text(a.updated_at)) not in known and (a.ask is None or self._one(asked, a.ask))
         ]
 
     def annotations(self, upto: int | None = None, after: int = 0) -> list[Annotation]:
@@ -349,12 +350,11 @@ class Store:
 
     def answered_positions(self, purpose: Purpose) -> list[int]:
         """Ascending: where in the sequence each ask of this purpose got its first annotation."""
-        rows = self._db.execute(
+        first = (
             "SELECT min(annotation.position) FROM annotation JOIN ask ON ask.id = annotation.ask "
-            "WHERE ask.purpose = ? GROUP BY annotation.ask ORDER BY 1",
-            (purpose,),
+            "WHERE ask.purpose = ? GROUP BY annotation.ask ORDER BY 1"
         )
-        return [row[0] for row in rows]
+        return self._once(f"answered {purpose}", lambda: [row[0] for row in self._db.execute(first, (purpose,))])
 
     # rounds
 
@@ -392,11 +392,9 @@ class Store:
 
     def rounds(self) -> list[Round]:
         """All rounds by number, the cold start first."""
-        changes = self._db.total_changes
-        if self._rounds is None or self._rounds[0] != changes or self._readonly:
-            found = [_round(row) for row in self._db.execute("SELECT * FROM round ORDER BY number")]
-            self._rounds = (changes, found)
-        return list(self._rounds[1])
+        return self._once(
+            "rounds", lambda: [_round(row) for row in self._db.execute("SELECT * FROM round ORDER BY number")]
+        )
 
     def scores(self) -> list[Score]:
         return [Score(*row) for row in self._db.execute("SELECT * FROM score ORDER BY round, metric")]
@@ -466,9 +464,12 @@ class Store:
 
     def unanswered(self) -> list[Ask]:
         """Asks that are sending or open and have no annotation at all, in order of position."""
-        return self._asks(
-            "state IN ('sending', 'open') AND NOT EXISTS (SELECT 1 FROM annotation WHERE annotation.ask = ask.id) "
-            "ORDER BY position"
+        return self._once(
+            "unanswered",
+            lambda: self._asks(
+                "state IN ('sending', 'open') AND NOT EXISTS (SELECT 1 FROM annotation WHERE annotation.ask = ask.id) "
+                "ORDER BY position"
+            ),
         )
 
     def n_sent(self, purpose: Purpose) -> int:
@@ -490,11 +491,9 @@ class Store:
 
     def sent_at(self) -> dict[int, datetime]:
         """When each asked item was last put into a batch; not those withdrawn unanswered."""
-        rows = self._db.execute(
-            "SELECT ask.item, max(batch.created_at) FROM ask JOIN batch ON batch.id = ask.batch "
-            f"WHERE {_STANDING} GROUP BY ask.item"
-        )
-        return {row[0]: _time(row[1]) for row in rows}
+        times = {row[0]: _time(row[1]) for row in self._db.execute("SELECT id, created_at FROM batch")}
+        last = f"SELECT item, max(batch) FROM ask WHERE batch IS NOT NULL AND {_STANDING} GROUP BY item"
+        return dict(self._once("sent", lambda: [(row[0], times[row[1]]) for row in self._db.execute(last)]))
 
     def _asks(self, where: str, *values: object) -> list[Ask]:
         return [_ask(row) for row in self._db.execute(f"SELECT * FROM ask WHERE {where}", values)]
@@ -525,8 +524,9 @@ class Store:
             )
 
     def looks(self) -> list[Look]:
-        rows = self._db.execute("SELECT * FROM look ORDER BY number")
-        return [Look(**{**dict(row), "verdict": Verdict(row["verdict"]), "at": _time(row["at"])}) for row in rows]
+        return self._once(
+            "looks", lambda: [_look(row) for row in self._db.execute("SELECT * FROM look ORDER BY number")]
+        )
 
     def look_items(self, look: int) -> list[LookItem]:
         rows = self._db.execute("SELECT * FROM look_item WHERE look = ? ORDER BY item", (look,))
@@ -543,10 +543,19 @@ class Store:
 
     def events(self, kind: str | None = None) -> list[Event]:
         """Events in order, of one kind or of all."""
-        rows = self._db.execute("SELECT * FROM event WHERE ?1 IS NULL OR kind = ?1 ORDER BY position", (kind,))
-        return [Event(r["position"], _time(r["at"]), r["kind"], json.loads(r["body"])) for r in rows]
+        these = "SELECT * FROM event WHERE ?1 IS NULL OR kind = ?1 ORDER BY position"
+        return self._once(f"events {kind}", lambda: [_event(row) for row in self._db.execute(these, (kind,))])
 
     # inside
+
+    def _once(self, name: str, read: Callable[[], list[Any]]) -> list[Any]:
+        """What `read` gives, read again only after something was written: this is the only process that writes."""
+        changes = self._db.total_changes
+        if self._readonly or self._db.in_transaction:
+            return read()
+        if name not in self._kept or self._kept[name][0] != changes:
+            self._kept[name] = (changes, read())
+        return list(self._kept[name][1])
 
     def _one(self, sql: str, *values: object) -> Any:
         return self._db.execute(sql, values).fetchone()
@@ -565,7 +574,7 @@ def _last(upto: int | None) -> int:
 
 def _text(time: datetime) -> str:
     """UTC with microseconds: as text it sorts as time does."""
-    return time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return time.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
 
 
 def _time(text: str) -> datetime:
@@ -604,6 +613,14 @@ def _annotation(row: sqlite3.Row) -> Annotation:
         lead_time_s=row["lead_time_s"],
         position=row["position"],
     )
+
+
+def _look(row: sqlite3.Row) -> Look:
+    return Look(**{**dict(row), "verdict": Verdict(row["verdict"]), "at": _time(row["at"])})
+
+
+def _event(row: sqlite3.Row) -> Event:
+    return Event(row["position"], _time(row["at"]), row["kind"], json.loads(row["body"]))
 
 
 def _round(row: sqlite3.Row) -> Round:

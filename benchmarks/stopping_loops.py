@@ -254,7 +254,8 @@ class Trained:
         codes = np.empty(self.places.n, dtype=np.int64)
         codes[self.places.pool] = self.data.y[: len(self.places.pool)]
         codes[self.places.reserved] = self.data.y_test[self.runner.drawn]
-        return [self.data.classes[code] for code in codes]
+        names = self.data.classes
+        return [names[code] for code in codes]
 
 
 def _to_end(loop: Loop) -> Replay:

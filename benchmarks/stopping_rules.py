@@ -69,7 +69,6 @@ def unlimited(rounds: Rounds, target: float) -> Stop | None:
 RULES: dict[str, Rule] = {
     **{f"reading on {m}": partial(reading, m) for m in (100, 200, 400)},
     "exact bound at 95 % on 200, every round": partial(uncorrected, 200),
-    "our looks at 200, 300, 450, …, no budget": unlimited,
 }
 """By the name that the page gives them."""
 
