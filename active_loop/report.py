@@ -20,8 +20,8 @@ from . import pace
 from .answers import reader
 from .chances import ceiling
 from .domain import COLD_START, Annotation, Ask, Look, Merged, Purpose, Round, Score, Split, Verdict
-from .evaluate import more_to_certify
 from .forecast import Forecast, Pace, curves_for, forecast
+from .hindrance import hindrance, more_test_labels
 from .merge import merge
 from .refit import Refit
 from .settings import METRICS, LookPlan, Settings, from_json, positive_class, time_zone
@@ -66,6 +66,7 @@ class Status:
     `answers` = `pool_answers` + `test_answers` of `budget`; `doing` is one phrase of what happens next;
     `verdict` is that of the last look; `stopped` says why the loop ended ("" while it goes on). `forecast` is what is
     left, by completed rounds alone; None before there are enough of them, and once the loop has got to its end.
+    `hindrance` ends the sentence "the target cannot be certified …"; empty where nothing stands in the way.
     """
 
     name: str
@@ -91,6 +92,7 @@ class Status:
     looks: tuple[Look, ...]
     verdict: Verdict
     more_to_certify: int | None
+    hindrance: str
     forecast: Forecast | None
     refit: Refit | None
     stopped: str
@@ -187,7 +189,8 @@ def _status(store: Store, now: datetime) -> Status:
         curve=curve,
         looks=looks,
         verdict=looks[-1].verdict if looks else Verdict.NOT_REACHED,
-        more_to_certify=_more(settings, looks, curve),
+        more_to_certify=more_test_labels(settings, len(looks), _newest_score(settings, curve)),
+        hindrance=_hindrance(settings, facts, looks, curve, asks, known),
         forecast=_forecast(settings, facts, curve, len(looks), asks, known, now) if goes_on else None,
         refit=_refit(store),
         stopped=stopped,
@@ -208,11 +211,7 @@ def _forecast(
 
     Answers that came later must not move it: they would tell on which side of the split their items are.
     """
-    readings = tuple(
-        (each.n_labels, Score(each.round, settings.target.metric, each.value, each.low, each.high, each.n_test))
-        for each in curve
-        if each.value is not None and each.low is not None and each.high is not None
-    )
+    readings = _scores(settings, curve)
     found = readings and curves_for(
         settings, facts["items"] - facts["reserved"], readings, _best(settings, asks, known)
     )
@@ -224,6 +223,35 @@ def _forecast(
         sum(ask.purpose == purpose and ask.id in answered for ask in asks) for purpose in (Purpose.POOL, Purpose.TEST)
     )
     return forecast(found, settings, plan, looked, (learned, tested), _pace(settings, asks, known, now))
+
+
+def _hindrance(
+    settings: Settings,
+    facts: Mapping[str, Any],
+    looks: Sequence[Look],
+    curve: Sequence[CurvePoint],
+    asks: Sequence[Ask],
+    known: Sequence[Annotation],
+) -> str:
+    """Why the target cannot be certified; empty if it is, or may be."""
+    if not facts or (looks and looks[-1].verdict == Verdict.CERTIFIED):
+        return ""
+    plan = LookPlan(facts["budget"], facts["m0"], facts["reserved"])
+    return hindrance(settings, plan, len(looks), _newest_score(settings, curve), _best(settings, asks, known))
+
+
+def _newest_score(settings: Settings, curve: Sequence[CurvePoint]) -> Score | None:
+    scored = _scores(settings, curve)
+    return scored[-1][1] if scored else None
+
+
+def _scores(settings: Settings, curve: Sequence[CurvePoint]) -> tuple[tuple[int, Score], ...]:
+    """The readings of a curve, each with the labels that its model had."""
+    return tuple(
+        (each.n_labels, Score(each.round, settings.target.metric, each.value, each.low, each.high, each.n_test))
+        for each in curve
+        if each.value is not None and each.low is not None and each.high is not None
+    )
 
 
 def _pace(settings: Settings, asks: Sequence[Ask], known: Sequence[Annotation], now: datetime) -> Pace:
@@ -292,18 +320,6 @@ def _curve(
             high=score.high if score else None,
             n_test=score.n if score else 0,
         )
-
-
-def _more(settings: Settings, looks: Sequence[Look], curve: Sequence[CurvePoint]) -> int | None:
-    """Test labels that would still be needed to certify the newest reading; None if it cannot be said.
-
-    That is said of shares of all test items: of no other metric do size and value alone tell the bound.
-    """
-    scored = [point for point in curve if point.value is not None]
-    if not scored or settings.obstacle or settings.target.metric not in ("accuracy", "subset_accuracy"):
-        return None
-    level = settings.target.alpha / 2 ** (len(looks) + 1)
-    return more_to_certify(scored[-1].value or 0.0, scored[-1].n_test, level, settings.target.value)
 
 
 def _doing(stopped: str, n_open: int, training: bool, imported: bool) -> str:

@@ -245,6 +245,8 @@ def status_page(status: Status) -> Group:
         lines.append(Text(f"   {left(status.forecast, status.target)}"))
     elif status.more_to_certify and not status.stopped:
         lines.append(Text(f"   about {status.more_to_certify} more test labels would prove this quality"))
+    if status.hindrance:
+        lines.append(Text(f"   the target cannot be certified {status.hindrance}"))
     return Group(*lines)
 
 

@@ -45,7 +45,13 @@ class Fact:
 def public(status: Status, notice: str, now: datetime) -> dict[str, Any]:
     """Everything that people may know, for `status.json`."""
     values = status.as_dict()
-    words = {"headline": headline(status), "next": next_step(status, now), "left": forecast(status), "notice": notice}
+    words = {
+        "headline": headline(status),
+        "next": next_step(status, now),
+        "left": forecast(status),
+        "hindrance": hindrance(status),
+        "notice": notice,
+    }
     return {**words, **{key: values[key] for key in _PUBLIC}}
 
 
@@ -88,6 +94,11 @@ def next_step(status: Status, now: datetime) -> str:
 def forecast(status: Status) -> str:
     """What is left until the target, in one sentence; empty where nothing is said of it."""
     return left(status.forecast, status.target) if status.forecast else ""
+
+
+def hindrance(status: Status) -> str:
+    """Why the target cannot be certified, in one sentence; empty where nothing known stands in the way."""
+    return f"The target cannot be certified {status.hindrance}." if status.hindrance else ""
 
 
 def state(status: Status) -> str:

@@ -30,7 +30,7 @@ ROWS: list[set[str]] = [
     {"report"},
     {"answers"},
     {"store", "label_studio", "local_studio", "expert", "scoring", "runner"},
-    {"planning", "forecast"},
+    {"planning", "forecast", "hindrance"},
     {"looks", "intake", "refit", "chances"},
     {
         *("merge", "evaluate", "stopping", "reserve", "pace", "predictions"),

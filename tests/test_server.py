@@ -359,6 +359,7 @@ def test_the_json_holds_what_is_listed_and_no_more(scene: Scene) -> None:
             "headline",
             "next",
             "left",
+            "hindrance",
             "notice",
             "name",
             "metric",
