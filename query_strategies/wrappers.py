@@ -136,9 +136,10 @@ class Mixture(Wrapper):
     """The inner strategy's choice with a share of random rows, against its blind spots.
 
     Every place of the batch is random with probability `share` (0 to 1, default 0.1), and the places are spread evenly:
-    the first k rows hold k · share random ones, rounded up or down, on average exactly that many. Random rows are
-    drawn from what the inner strategy left, each with the probability that their `why` names. They have the utility of
-    the row of the inner strategy before them (of the first one where there is none; 1 in a batch without any).
+    the first k rows hold k · share random ones, rounded up or down, on average exactly that many. Random rows are drawn
+    first, from the whole pool, each with the probability that their `why` names: whatever the inner strategy wants,
+    they are a random sample of it. They have the utility of the row of the inner strategy before them (of the first
+    one where there is none; 1 in a batch without any).
     """
 
     name = "mixture"
@@ -152,9 +153,11 @@ class Mixture(Wrapper):
         """n rows, about share · n of them at random."""
         places = spread(n, self.share, float(rng.random()))
         wanted = int(places.sum())
-        own = choice(self.strategy, view, n - wanted, rng)
-        reason = {"drawn": "at random", "probability": wanted / max(1, view.n - len(own))}
-        return woven(own, drawn(view, own.rows, wanted, rng), (reason,) * wanted, places)
+        random = drawn(view, np.empty(0, dtype=np.int64), wanted, rng)
+        rest: Rows = np.setdiff1d(np.arange(view.n), random)
+        own = choice(self.strategy, view.subset(rest) if wanted else view, n - wanted, rng).of(rest)
+        reason = {"drawn": "at random", "probability": wanted / view.n}
+        return woven(own, random, (reason,) * wanted, places)
 
 
 def among(strategy: PoolStrategy, view: PoolView, candidates: Rows, n: int, rng: Generator) -> Selection:
