@@ -17,7 +17,10 @@ _ENDS = (
 )
 """What the end rests on: one that was moved after a score was shown is a choice, and opens no gate."""
 
-_CLAIMED = ("task.kind", "task.classes", "target", "features", "model", "query.strategy", "query.cold_start")
+_CLAIMED = (
+    *("task.kind", "task.classes", "target", "features", "model"),
+    *("query.strategy", "query.random_share", "query.cold_start"),
+)
 """What the claim is about: not changed once a score was shown."""
 
 

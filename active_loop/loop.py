@@ -290,6 +290,7 @@ class Loop:
             strategy=settings.query.cold_start if cold else settings.query.strategy,
             n=n if rank else 0,
             seed=round_.seed,
+            random_share=0.0 if cold else settings.query.random_share,
         )
 
     def _rank(self, round_: Round, result: RoundResult) -> StepResult:
@@ -318,7 +319,7 @@ class Loop:
 
     def _job_strategy(self, round_: Round) -> str:
         query = self.standing.settings_of(round_).query
-        return query.cold_start if round_.number == COLD_START else query.strategy
+        return query.cold_start if round_.number == COLD_START else query.asks_by
 
     def _agreement(self, result: RoundResult) -> float | None:
         """Share of equal predictions with the latest round that had clearly fewer labels."""

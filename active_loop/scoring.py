@@ -62,6 +62,7 @@ class RoundJob:
     Rows are positions of items, which are rows of the feature file. `codes` are the labels of `labelled`.
     `candidates` may be chosen (with `ids`, their 64-bit names); `pending` were asked and are not answered;
     `sample` is where rounds are compared; `test` are the reserved items (predicted, never learned from).
+    `random_share` of the choice is drawn at random.
     """
 
     number: int
@@ -78,6 +79,7 @@ class RoundJob:
     strategy: str
     n: int
     seed: int
+    random_share: float = 0.0
 
     def run(self) -> RoundResult:
         return _run(self)
@@ -195,7 +197,8 @@ def _choose(
         classes=job.classes,
         fit_predict=lambda rows, codes: _refitted(job, X, job.candidates[rows], codes),
     )
-    selection = _strategy(job.strategy).query(view, n, np.random.default_rng([job.seed, job.number + 1]))
+    strategy = _strategy(job.strategy, job.random_share)
+    selection = strategy.query(view, n, np.random.default_rng([job.seed, job.number + 1]))
     chosen = job.candidates[selection.rows]
     near = _neighbours(job, X, chosen)
     why = tuple({**own, "neighbours": found} for own, found in zip(selection.why, near, strict=True))
@@ -223,12 +226,12 @@ def _neighbours(job: RoundJob, X: Any, chosen: Rows) -> list[list[dict[str, Any]
     ]
 
 
-def _strategy(name: str) -> Strategy:
-    """The strategy of this name, or the one that `module:Class` names, made without arguments."""
+def _strategy(name: str, random_share: float) -> Strategy:
+    """The strategy of this name, or the one that `module:Class` names, made without arguments; with a random share."""
     from query_strategies import make
 
     made: Strategy = components.make(name) if ":" in name else make(name)
-    return made
+    return make("mixture", inner=made, share=random_share) if random_share else made
 
 
 def _mean(learner: Learner | None, X: Any, rows: Rows, n_classes: int) -> NDArray[np.float64]:

@@ -158,6 +158,10 @@ class QuerySettings:
     strategy: str = _key(
         "auto", 'How items are chosen: a name, with options as in "mixture(margin, share=0.1)", or module:Class.'
     )
+    random_share: float = _key(
+        0.0,
+        "Share of each batch that is drawn at random: a control arm that shows whether choosing pays; 0 means none.",
+    )
     cold_start: str = _key("kmeans", "How the first items are chosen.")
     n0: int = _key(
         0, "Answers before the first round; 0 means 2 per class, at least 10, at most a fifth of the budget."
@@ -166,6 +170,20 @@ class QuerySettings:
     queue_low: int = _key(10, "When fewer asks than this are open, more are sent.")
     queue_high: int = _key(20, "Open asks after a top-up.")
     test_timeout_days: float = _key(3.0, "A test item unanswered for longer counts as wrong in the next look.")
+
+    @property
+    def asks_by(self) -> str:
+        """The strategy with its share of random items, as it is recorded with every ask.
+
+        >>> QuerySettings(strategy="margin", random_share=0.2).asks_by
+        'mixture(margin, share=0.2)'
+        """
+        return f"mixture({self.strategy}, share={self.random_share:g})" if self.random_share else self.strategy
+
+    @property
+    def has_control_arm(self) -> bool:
+        """Whether some items are asked about that nothing but chance chose."""
+        return is_mixture(self.asks_by)
 
 
 @dataclass(frozen=True, slots=True)
@@ -316,10 +334,28 @@ def check(settings: Settings) -> None:
             f"model.committee is {settings.model.committee}, and model.use names {len(settings.model.names)} models: "
             "a committee is either bootstrap samples of one model or several models; set model.committee to 1."
         )
+    if not 0 <= query.random_share <= 0.5:
+        raise ConfigError(
+            f"query.random_share is {query.random_share:g}: give a share of each batch from 0 (none) to 0.5, as 0.2."
+        )
+    if query.random_share and is_mixture(query.strategy):
+        raise ConfigError(
+            f'query.random_share is {query.random_share:g}, and query.strategy "{query.strategy}" draws a share at '
+            "random already: set query.random_share to 0, or name the strategy inside the mixture alone."
+        )
     if query.retrain_every < 1:
         raise ConfigError(f"query.retrain_every is {query.retrain_every}: give at least 1.")
     _check_spending(budget)
     _check_stop(settings)
+
+
+def is_mixture(strategy: str) -> bool:
+    """Whether a strategy, as it is written in `loop.toml`, draws a share of each batch at random.
+
+    >>> is_mixture("mixture(margin, share=0.2)"), is_mixture("margin")
+    (True, False)
+    """
+    return strategy.partition("(")[0].strip() == "mixture"
 
 
 def check_asked(settings: Settings) -> None:

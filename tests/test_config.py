@@ -86,7 +86,7 @@ def test_a_file_saved_by_a_windows_editor_is_read_and_its_lines_are_counted(file
 def test_an_unknown_key_is_refused_with_its_line_the_closest_name_and_all_known_ones(file: Path) -> None:
     assert refusal(file, TASK + '\n\n[query]\nn0 = 12\nstratgy = "margin"\n') == (
         'loop.toml, line 7: unknown key "stratgy" in [query]; did you mean "strategy"? '
-        "Known keys: strategy, cold_start, n0, retrain_every, queue_low, queue_high, test_timeout_days."
+        "Known keys: strategy, random_share, cold_start, n0, retrain_every, queue_low, queue_high, test_timeout_days."
     )
 
 
@@ -502,6 +502,11 @@ def test_settings_that_were_stored_before_a_key_existed_have_its_default() -> No
         (QuerySettings(strategy="cost_aware"), '"cost_aware" needs expected seconds per item, and a loop has none'),
         (QuerySettings(cold_start="auto"), 'query.cold_start: "auto" needs a model'),
         (QuerySettings(strategy="power(kl_mean)"), '"power(kl_mean)" compares the members of a committee'),
+        (QuerySettings(random_share=0.6), "query.random_share is 0.6: give a share of each batch from 0 (none) to 0.5"),
+        (
+            QuerySettings(strategy="mixture(margin)", random_share=0.2),
+            'query.random_share is 0.2, and query.strategy "mixture(margin)" draws a share at random already',
+        ),
     ],
 )
 def test_a_strategy_that_this_loop_cannot_use_is_refused(tmp_path: Path, query: QuerySettings, message: str) -> None:
