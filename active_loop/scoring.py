@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import components
+from .control import AT_RANDOM
 from .domain import COLD_START
 from .errors import DataError
 from .settings import DataSettings, FeatureSettings, ModelSettings
@@ -100,6 +101,25 @@ class RoundResult:
     test_mean: NDArray[np.float64]
     sample_codes: NDArray[np.int64]
     record: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Sides:
+    """What two models predict of the same items: one of chosen items, and one of as many that chance drew."""
+
+    chosen: NDArray[np.float64]
+    random: NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class SidesJob:
+    """Fit two models that differ in their labels alone, and predict the reserved items with both."""
+
+    chosen: RoundJob
+    random: RoundJob
+
+    def run(self) -> Sides:
+        return Sides(self.chosen.run().test_mean, self.random.run().test_mean)
 
 
 def warm_up() -> None:
@@ -200,9 +220,21 @@ def _choose(
     strategy = _strategy(job.strategy, job.random_share)
     selection = strategy.query(view, n, np.random.default_rng([job.seed, job.number + 1]))
     chosen = job.candidates[selection.rows]
+    reasons = _foretold(job, X, learner, chosen, selection.why)
     near = _neighbours(job, X, chosen)
-    why = tuple({**own, "neighbours": found} for own, found in zip(selection.why, near, strict=True))
+    why = tuple({**own, "neighbours": found} for own, found in zip(reasons, near, strict=True))
     return chosen, np.asarray(selection.utilities), why
+
+
+def _foretold(
+    job: RoundJob, X: Any, learner: Learner | None, chosen: Rows, why: tuple[Mapping[str, Any], ...]
+) -> list[Mapping[str, Any]]:
+    """The reasons, with what the model predicts of rows that chance chose: recorded before anybody has answered."""
+    reasons = list(why)
+    random = [place for place, reason in enumerate(why) if reason.get("drawn") == AT_RANDOM]
+    for place, mean in zip(random, _mean(learner, X, chosen[random], len(job.classes)), strict=False):
+        reasons[place] = {**reasons[place], "predicted": job.classes[int(mean.argmax())]}
+    return reasons
 
 
 def _neighbours(job: RoundJob, X: Any, chosen: Rows) -> list[list[dict[str, Any]]]:

@@ -1,0 +1,276 @@
+"""What a random share of the batches shows: whether choosing was worth it, and what was left.
+
+A loop may draw a share of each batch at random, from all that nobody had been asked about. Once it has stopped, two
+models are fitted that differ in nothing but this: one learned from items that were chosen, the other from as many that
+chance drew. Both are read on the same test answers. Nothing here trains, asks or decides, and none of it is known
+before the end; what was not measured is not claimed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .domain import COLD_START, Ask, Purpose, Round
+from .evaluate import Codes, lower_bound, metric_for, upper_bound
+from .settings import METRICS, TargetSettings, is_mixture, positive_class
+from .tasks import Task
+
+Reals = NDArray[np.float64]
+
+AT_RANDOM = "at random"
+"""What a mixture says of a row that nothing but chance chose."""
+
+FEWEST_LABELS = 20
+"""Labels of either side, below which the two are not compared."""
+
+FEWEST_TESTED = 30
+"""Test answers below which they are not."""
+
+_RESAMPLES = 2000
+
+_CLASSES_NAMED = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Arms:
+    """Labelled pool items (positions) by what chose them, each in the order in which they were asked.
+
+    `shared` came before there was a model: the cold start, and labels that came with the data.
+    """
+
+    shared: tuple[int, ...]
+    chosen: tuple[int, ...]
+    random: tuple[int, ...]
+
+    @property
+    def k(self) -> int:
+        """How many items each side can be given, the same number for both."""
+        return min(len(self.chosen), len(self.random))
+
+    @property
+    def sides(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """What the two models learn from: the shared items with the first k chosen ones, and with the first k random
+        ones."""
+        return (*self.shared, *self.chosen[: self.k]), (*self.shared, *self.random[: self.k])
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """What people said of `n` items that chance drew from all that nobody had been asked about at that time.
+
+    `right` of them were predicted right by the model of their round, before anybody answered; `classes` counts labels.
+    """
+
+    n: int = 0
+    right: int = 0
+    classes: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """The metric where items were `chosen` and where chance drew them (`random`), on the same test answers.
+
+    `gain` is what choosing won (below 0: lost), between `low` and `high` with 95 % confidence.
+    """
+
+    chosen: float
+    random: float
+    gain: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class Control:
+    """Two models with `k` labels of their own and `shared` common ones, read on `n` test answers.
+
+    `metric` is in words. Where there is an `obstacle` nothing is `compared`.
+    """
+
+    metric: str
+    k: int
+    shared: int
+    n: int
+    drawn: Drawn
+    compared: Comparison | None = None
+    obstacle: str = ""
+
+    @classmethod
+    def made(cls, metric: str, found: Arms, n: int, drawn: Drawn, compared: Comparison | str) -> Control:
+        """From a comparison, or from what stands against one."""
+        known = {"obstacle": compared} if isinstance(compared, str) else {"compared": compared}
+        return cls(metric, found.k, len(found.shared), n, drawn, **known)
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def of(cls, body: Mapping[str, Any]) -> Control:
+        """What `as_dict` wrote."""
+        compared = Comparison(**body["compared"]) if body["compared"] else None
+        return cls(**{**body, "drawn": Drawn(**body["drawn"]), "compared": compared})
+
+
+def is_random(ask: Ask) -> bool:
+    """Whether nothing but chance chose the item, among all that nobody had been asked about."""
+    from_model = ask.purpose == Purpose.POOL and ask.round != COLD_START
+    return from_model and is_mixture(ask.strategy) and ask.why.get("drawn") == AT_RANDOM
+
+
+def arms(asks: Sequence[Ask], labels: Mapping[int, str]) -> Arms:
+    """The two sides, from all asks in their order and the labels of pool items; the first ask of an item counts."""
+    first: dict[int, Ask] = {}
+    for ask in asks:
+        if ask.item in labels:
+            first.setdefault(ask.item, ask)
+    imported = [item for item in sorted(labels) if item not in first]
+    started = [item for item, ask in first.items() if ask.round == COLD_START]
+    asked = [(item, is_random(ask)) for item, ask in first.items() if ask.round != COLD_START]
+    return Arms(
+        shared=(*imported, *started),
+        chosen=tuple(item for item, random in asked if not random),
+        random=tuple(item for item, random in asked if random),
+    )
+
+
+def drawn(asks: Sequence[Ask], labels: Mapping[int, str]) -> Drawn:
+    """What the labels say of the items that chance drew."""
+    known = {ask.item: ask.why.get("predicted") for ask in asks if is_random(ask) and ask.item in labels}
+    counts = Counter(labels[item] for item in known)
+    right = sum(predicted == labels[item] for item, predicted in known.items())
+    return Drawn(len(known), right, dict(sorted(counts.items())))
+
+
+def obstacle(k: int, n: int, grouped: bool) -> str:
+    """Why the two sides cannot be compared; empty if they can be."""
+    if grouped:
+        return "items of one group are not independent, and an interval would be too narrow"
+    short = []
+    if k < FEWEST_LABELS:
+        short.append(f"there are {k} labels a side, and {FEWEST_LABELS} are the fewest")
+    if n < FEWEST_TESTED:
+        short.append(f"there are {n} test answers, and {FEWEST_TESTED} are the fewest")
+    return "; ".join(short)
+
+
+def compare(
+    task: Task,
+    target: TargetSettings,
+    truth: Codes,
+    chosen: Reals,
+    random: Reals,
+    rng: np.random.Generator,
+) -> Comparison:
+    """The two models on the same test answers.
+
+    `truth` (n,) are the codes of the test answers, `chosen` and `random` (n, …) what the two models predict. The
+    interval of accuracy is exact and never too narrow; of another metric it is that of 2,000 paired resamples.
+    """
+    metric, sign = metric_for(task, target), -1 if METRICS[target.metric].error else 1
+    values = metric.value(truth, chosen), metric.value(truth, random)
+    if target.metric in ("accuracy", "subset_accuracy"):
+        first, second = _right(task, truth, chosen), _right(task, truth, random)
+        low, high = paired_interval(int(np.sum(first & ~second)), int(np.sum(second & ~first)), len(truth))
+    else:
+        picks = rng.integers(0, len(truth), size=(_RESAMPLES, len(truth)))
+        gains = [metric.value(truth[pick], chosen[pick]) - metric.value(truth[pick], random[pick]) for pick in picks]
+        low, high = (float(each) for each in np.quantile(sign * np.array(gains), [0.025, 0.975]))
+    gain = sign * (values[0] - values[1])
+    return Comparison(*values, gain, low, high)
+
+
+def paired_interval(won: int, lost: int, n: int) -> tuple[float, float]:
+    """The difference of two shares of the same n items, with an error of at most 0.05: exact, whatever n.
+
+    `won` items are right on the first side alone, `lost` on the second alone. The difference is ψ·(2θ - 1): ψ is the
+    share of items on which the sides differ, and θ the share of those that the first side wins, which is binomial given
+    their number (McNemar 1947). Both have exact bounds (Clopper & Pearson 1934): θ with 0.02 on either side, ψ with
+    0.0025, which add up to 0.025 for each end.
+
+    >>> [round(end, 3) for end in paired_interval(16, 2, 160)], [round(end, 3) for end in paired_interval(0, 0, 160)]
+    ([0.015, 0.195], [-0.037, 0.037])
+    """
+    differing = won + lost
+    share = lower_bound(differing, n, 0.0025), upper_bound(differing, n, 0.0025)
+    ahead = lower_bound(won, differing, 0.02), upper_bound(won, differing, 0.02)
+    low, high = 2 * ahead[0] - 1, 2 * ahead[1] - 1
+    return low * share[low < 0], high * share[high > 0]
+
+
+def named(target: TargetSettings, classes: Sequence[str]) -> str:
+    """The metric, as people call it: "accuracy", "recall of sick"."""
+    metric = METRICS[target.metric]
+    return f"{metric.words} of {positive_class(target, classes)}" if metric.of_one_class else metric.words
+
+
+def sentence(control: Control) -> str:
+    """Whether choosing was worth it, and for what that was measured; the interval is never rounded in our favour."""
+    found = control.compared
+    if found is None:
+        return f"Whether choosing was worth it cannot be said: {control.obstacle}."
+    shared = f" beside {control.shared} that both share" if control.shared else ""
+    low, high = math.floor(round(found.low * 1000, 6)) / 1000, math.ceil(round(found.high * 1000, 6)) / 1000
+    measured = (
+        f"With {control.k} labels a side{shared}, chosen items gave {control.metric} {found.chosen:.3f} and random "
+        f"ones {found.random:.3f} on {control.n} test answers (difference {found.gain:.3f}, 95 % interval "
+        f"{low:.3f} to {high:.3f})"
+    )
+    if found.low > 0:
+        return f"{measured}: choosing was worth it here."
+    if found.high < 0:
+        return f"{measured}: random items were better here."
+    return f"{measured}: no difference can be shown with {control.k} labels a side; nothing is claimed."
+
+
+def sentence_of_drawn(found: Drawn) -> str:
+    """What the items that chance drew were, and how well they were foretold; empty where there are none."""
+    if not found.n:
+        return ""
+    most = Counter(found.classes).most_common(_CLASSES_NAMED)
+    classes = ", ".join(f"{name} {_share(count, found.n)}" for name, count in most)
+    more = f" and {len(found.classes) - len(most)} more classes" if len(found.classes) > len(most) else ""
+    return (
+        f"Of what nobody had been asked about, chance drew {found.n} items: {classes}{more}. The model of their round "
+        f"had predicted {found.right} right before anybody answered: {_share(found.right, found.n)}."
+    )
+
+
+def chances(asks: Sequence[Ask], rounds: Sequence[Round], answered: Collection[int]) -> dict[str, float]:
+    """By the id of each answered ask that chance drew: how likely its round was to ask about any one item.
+
+    Drawn from were all items of the pool that nobody had been asked about, those excepted that were asked while the
+    round trained: `n_candidates` of its record less these. The answered ones among the random asks of the round are a
+    random sample of them, if nobody's pace depends on the item. Weighting each by one over its chance estimates totals
+    of what had not been asked about then.
+    """
+    found = {}
+    for round_ in rounds:
+        sample = [ask.id for ask in asks if is_random(ask) and ask.round == round_.number and ask.item in answered]
+        if sample:
+            meanwhile = {ask.item for ask in asks if _asked_meanwhile(ask, round_)}
+            chance = len(sample) / (round_.record["n_candidates"] - len(meanwhile))
+            found.update(dict.fromkeys(sample, chance))
+    return found
+
+
+def _asked_meanwhile(ask: Ask, round_: Round) -> bool:
+    """Whether an earlier ranking's item was asked about after the round had opened."""
+    earlier = ask.purpose == Purpose.POOL and ask.round is not None and ask.round < round_.number
+    return earlier and (ask.position or 0) > round_.ask_position
+
+
+def _right(task: Task, truth: Codes, predicted: Reals) -> NDArray[np.bool_]:
+    same: NDArray[np.bool_] = (truth == task.decide(predicted)).reshape(len(truth), -1).all(axis=1)
+    return same
+
+
+def _share(count: int, n: int) -> str:
+    """A share with its exact interval of 95 %."""
+    return f"{count / n:.2f} [{lower_bound(count, n, 0.025):.2f} – {upper_bound(count, n, 0.025):.2f}]"
