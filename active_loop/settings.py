@@ -52,6 +52,7 @@ METRICS: Final[Mapping[str, Measure]] = {
     "macro_f1": Measure("macro-F1", ("choice", "multi_label"), 0.8),
     "auc": Measure("AUC", ("choice",), 0.9, of_one_class=True),
     "average_precision": Measure("average precision", ("choice",), 0.8, of_one_class=True),
+    "wss95": Measure("work saved at 95 % recall", ("choice",), 0.5, of_one_class=True),
     "log_loss": Measure("log loss", ("choice",), 0.3, error=True),
     "brier": Measure("Brier score", ("choice",), 0.1, certifiable=True, error=True),
     "mae": Measure("mean absolute error", ("number",), 1.0, certifiable=True, error=True),

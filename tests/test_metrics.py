@@ -15,7 +15,16 @@ from numpy.typing import NDArray
 from scipy import stats
 from sklearn import metrics as sk
 
-from active_loop.evaluate import WRONG, Metric, doubt, lower_bound, metric_for, posterior, ratio_lower_bound
+from active_loop.evaluate import (
+    WRONG,
+    Metric,
+    doubt,
+    lower_bound,
+    metric_for,
+    posterior,
+    ratio_lower_bound,
+    upper_bound,
+)
 from active_loop.evaluate.classes import FBeta
 from active_loop.settings import TargetSettings
 from active_loop.tasks import MultiLabel, SingleChoice
@@ -62,9 +71,20 @@ def of_scikit_learn(truth: Codes, predicted: Reals) -> Mapping[str, float]:
             "macro_f1": sk.f1_score(truth, codes, average="macro", zero_division=0),
             "auc": sk.roc_auc_score(true, predicted[:, 1]) if 0 < true.sum() < len(true) else 0.0,
             "average_precision": sk.average_precision_score(true, predicted[:, 1]) if true.any() else 0.0,
+            "wss95": work_saved(true, predicted[:, 1]),
             "log_loss": sk.log_loss(truth, predicted, labels=range(n)),
             "brier": float(np.mean(np.sum((predicted - np.eye(n)[truth]) ** 2, axis=1))),
         }
+
+
+def work_saved(true: Codes, p: Reals) -> float:
+    """By reading on, one group of equal scores after the other; scikit-learn has no such metric."""
+    if not true.any():
+        return 0.0
+    for threshold in sorted(set(p), reverse=True):
+        if 100 * (p >= threshold)[true].sum() >= 95 * true.sum():
+            return float(np.mean(p < threshold)) - 0.05
+    raise AssertionError("all items hold all of the class")
 
 
 @settings(deadline=None)
@@ -256,7 +276,8 @@ def test_a_prediction_that_is_mended_never_makes_a_metric_worse(name: str) -> No
         assert better >= value - 1e-9
         value = better
     assert sign * found.claim(truth, predicted, 0.5, 0.025, rng()).bound >= bound
-    assert value == pytest.approx(0.0 if found.lower_is_better else 1.0)
+    best = 0.95 - np.mean(truth == 1) if name == "wss95" else 1.0
+    assert value == pytest.approx(0.0 if found.lower_is_better else best)
 
 
 # The edges.
@@ -277,13 +298,17 @@ def test_one_item_or_one_class_alone_proves_nothing_that_was_not_seen(name: str,
         assert (reading.value, claim.bound) == (0, pytest.approx(0, abs=0.01))
     if name == "auc":
         assert (reading.value, reading.low, reading.high, claim.posterior, claim.bound) == (0, 0, 1, 0, 0)
+    if name == "wss95":
+        assert (claim.bound, reading.low) == (pytest.approx(-0.05), pytest.approx(-0.05))
 
 
 @pytest.mark.parametrize("name", SingleChoice.metrics)
 def test_a_hundred_right_items_are_not_certainty(name: str) -> None:
     truth = np.arange(100) % 2
     claim = metric(name).claim(truth, told(truth), 0.5, 0.025, rng())
-    if name != "log_loss":  # which has no end that it could be away from
+    if name == "wss95":  # 50 of 50 bound a recall by 0.93 only
+        assert claim.bound == pytest.approx(-0.05)
+    elif name != "log_loss":  # which has no end that it could be away from
         assert 0.01 < abs(claim.bound - claim.value) < 0.2
 
 
@@ -305,6 +330,23 @@ def test_the_intervals_of_the_order_keep_their_promise_where_it_is_nearly_perfec
             reading = metric(name).read(*sample, random)
             hits[name] += reading.low <= value <= reading.high
     assert min(hits.values()) / runs >= 0.95 - 3 * math.sqrt(0.95 * 0.05 / runs)
+
+
+def test_the_bound_of_saved_work_is_two_exact_bounds() -> None:
+    """One of the share of the class that is found, one of the share of the items that are read, at half the level."""
+    random = np.random.default_rng(3)
+    truth = (np.arange(800) % 4 == 0).astype(np.int64)
+    p = random.random(800) / 3 + np.where(truth == 1, 0.6, 0.0)
+    p[np.flatnonzero(truth)[:2]] = 0.01  # two of two hundred come last
+    found, predicted = metric("wss95"), np.column_stack([1 - p, p])
+    first = int(np.sum(p >= np.sort(p[truth == 1])[10]))  # as many as hold 190 of the 200
+    assert found.value(truth, predicted) == pytest.approx(0.95 - first / 800)
+    claim = found.claim(truth, predicted, 0.5, 0.2, rng())
+    inside = np.cumsum(truth[np.argsort(-p)])
+    read = next(k for k in range(1, 801) if lower_bound(int(inside[k - 1]), 200, 0.1) >= 0.95)
+    assert claim.bound == pytest.approx(0.95 - upper_bound(read, 800, 0.1))
+    assert claim.posterior > 0.9 > found.claim(truth, predicted, claim.value + 0.01, 0.2, rng()).posterior
+    assert found.claim(truth, predicted, 0.949, 0.025, rng()).posterior < 1e-9
 
 
 def test_the_interval_of_a_skewed_loss_keeps_its_promise() -> None:
@@ -386,6 +428,8 @@ def test_what_learns_nothing_reaches_what_the_doubt_says() -> None:
     for name in SingleChoice.metrics:
         found, one = metric(name, THREE), name in ("precision", "recall", "f1", "f2", "f0.5")
         predicted = always[1 if one else 0]
+        if name == "wss95":
+            continue  # what is right of an order by chance, not of one without an order: 5 % less
         if name in ("auc", "average_precision", "log_loss", "brier"):
             predicted = np.tile([0.7, 0.2, 0.1], (100, 1))
         value = found.value(truth, predicted)

@@ -31,7 +31,7 @@ from .classes import BalancedAccuracy, FBeta, MacroF1, MicroF1, SetF1, macro, mi
 from .idle import ENOUGH, doubt, shares_of
 from .means import brier, label_accuracy, log_loss
 from .numbers import number_metric
-from .ranking import AUC, AveragePrecision
+from .ranking import AUC, AveragePrecision, WorkSaved
 from .reading import WRONG, Claim, Codes, Metric, Reading
 from .shares import accuracy, f1, precision, recall
 
@@ -75,6 +75,7 @@ _OF_ONE_CLASS: Final[Mapping[str, Callable[[SingleChoice, int], Metric]]] = {
     "f0.5": lambda task, positive: FBeta(task, positive, 0.5),
     "auc": AUC,
     "average_precision": AveragePrecision,
+    "wss95": WorkSaved,
 }
 
 _OF_SETS: Final[Mapping[str, Callable[[MultiLabel], Metric]]] = {

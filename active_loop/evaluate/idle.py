@@ -50,8 +50,8 @@ def _idle(classes: Sequence[str], name: str, positive: int | None, shares: Seque
     always = 'Always answering "{}"'
     if positive is not None:
         share = math.nan if unknown else shares[positive]
-        if name == "auc":
-            return "An order by chance", 0.5
+        if name in ("auc", "wss95"):
+            return "An order by chance", 0.5 if name == "auc" else 0.0
         if name == "average_precision":
             return "An order by chance", share
         good = (1 + _BETA.get(name, 1.0) ** 2) * share
