@@ -25,6 +25,9 @@ from .stopping import LIKELY
 SURE: Final = 0.8
 """The chance that is asked for where one has to be named."""
 
+_SHARES: Final = ("accuracy", "subset_accuracy", "precision", "recall", "f1")
+"""Metrics that are shares of the test items, or of some of them."""
+
 _LONGEST: Final = 20_000
 """Test answers beyond which nobody asks what a proof would take."""
 
@@ -34,8 +37,9 @@ class Proof:
     """The looks that a budget pays for: the k-th judges the first `sizes[k - 1]` items of the test order.
 
     Sizes grow strictly: a further look at the same items, at a smaller level, finds nothing new. Of these items the
-    share `counted` bears on the metric. `f1` says that the metric is F1: with J the share of true positives among the
-    items that are positive or predicted so, it is 2J / (1 + J), and J is what is counted.
+    share `counted` bears on the metric. Items that were `brought` came with their answers, and cost none. `f1` says
+    that the metric is F1: with J the share of true positives among the items that are positive or predicted so, it is
+    2J / (1 + J), and J is what is counted.
     """
 
     sizes: tuple[int, ...]
@@ -45,6 +49,7 @@ class Proof:
     stop_on: Verdict
     counted: float = 1.0
     f1: bool = False
+    brought: bool = False
 
     def share(self, value: float) -> float:
         """What is counted as right, of the items that count, where the metric has this value."""
@@ -88,9 +93,12 @@ class Proof:
         return replace(self, sizes=self.sizes[:1])
 
 
-def proof_of(settings: Settings, n_items: int, counted: float = 1.0) -> Proof:
-    """The looks that a loop with these settings plans for so many items; no sizes if none is left for testing."""
-    plan = LookPlan.at_import(n_items, settings.budget.answers)
+def proof_of(settings: Settings, n_items: int, counted: float = 1.0, n_test: int = 0) -> Proof:
+    """The looks that a loop with these settings plans for so many items; no sizes if none is left for testing.
+
+    `n_test` is the number of items in the test file, if there is one; they are not among the `n_items`.
+    """
+    plan = LookPlan.at_import(n_items, settings.budget.answers, n_test)
     sizes = dict.fromkeys(m for look in range(1, 5) if (m := plan.m(look)) > 0)  # the fourth has all that is reserved
     target = settings.target
     return Proof(
@@ -101,6 +109,7 @@ def proof_of(settings: Settings, n_items: int, counted: float = 1.0) -> Proof:
         settings.stop_on,
         counted,
         target.metric == "f1",
+        plan.brought,
     )
 
 
@@ -122,6 +131,13 @@ def impossible(proof: Proof) -> str:
     n = proof.n(proof.looks[-1])
     chance_of_it = posterior(n, n, proof.share(proof.target))
     return f"even {n} of {n} right would show it with a probability of only {chance_of_it:.2f}"
+
+
+def too_small(settings: Settings, n_test: int) -> str:
+    """Why a test file of so many items cannot even show the target as likely; empty if it can, and for no share."""
+    if settings.target.metric not in _SHARES:
+        return ""
+    return impossible(replace(proof_of(settings, 0, n_test=n_test), stop_on=Verdict.LIKELY))
 
 
 @dataclass(frozen=True, slots=True)

@@ -112,6 +112,7 @@ def demo(folder: Path, me: bool, clean: bool, as_json: bool) -> None:
 @click.option("--data", type=click.Path(path_type=Path), required=True, help="CSV, Parquet, JSONL or image folder.")
 @click.option("--kind", type=click.Choice(["text", "image", "table"]), help="What an item is; guessed if not given.")
 @click.option("--show", multiple=True, metavar="COLUMN", help="Column shown to people; may be repeated.")
+@click.option("--test", type=click.Path(path_type=Path), help="Your own test file: such rows, all with an answer.")
 @click.option("--answer", default=None, metavar="COLUMN", help="Part-filled column of answers that are known.")
 @click.option("--group", default="", metavar="COLUMN", help="Items of one group stay on one side of the test split.")
 @click.option("--id", "id_column", default="", metavar="COLUMN", help="Column that names the items.")
@@ -173,12 +174,15 @@ def plan(
     if not written and folder != Path():
         click.echo(f"{folder} has no loop.toml: this plan is from the options alone.", err=True)
     settings = with_options(_settings(folder) if written else None, **told)
-    if written and n_items is None:
+    n_test = 0
+    if written and (n_items is None or settings.data.test):
         from .sources import open_source
 
-        n_items = len(open_source(settings.data, folder).records())
+        records = open_source(settings.data, folder).records()
+        n_test = sum(record.test for record in records)
+        n_items = len(records) - n_test if n_items is None else n_items
     day = first_day(start, settings.budget)
-    found = make_plan(Premises(settings, day, n_items, qualities, positive_share, agreement))
+    found = make_plan(Premises(settings, day, n_items, qualities, positive_share, agreement, n_test))
     if as_json:
         _print_json(found.as_dict())
         return
@@ -261,7 +265,7 @@ def simulate(folder: Path | None, column: str | None, keep: Path | None, as_json
         if keep:
             place = _new(keep)
             write_settings(settings, place / "loop.toml")
-        ended = run_simulation(settings, place, Oracle(answers), _progress(as_json))
+        ended = run_simulation(settings, place, Oracle(answers), _progress(as_json), known=False)
     status = ended.status
     if as_json:
         _print_json(status.as_dict())
@@ -517,7 +521,9 @@ def _has_stopped(folder: Path, settings: Settings) -> bool:
         now = read_status(store)
         changed = differences(current_settings(store), settings)
     same = all(key.startswith(("labeling.", "server.")) for key in changed)
-    to_come = now.verdict == "certified" and now.refit is None
+    to_come = (now.verdict == "certified" and now.refit is None) or (
+        settings.query.has_control_arm and now.control is None
+    )
     return bool(now.stopped) and now.open_asks == 0 and same and not to_come
 
 

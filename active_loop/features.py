@@ -24,8 +24,8 @@ from typing import IO, TYPE_CHECKING, Any, Final
 from .errors import ConfigError, DataError
 from .extractors import FeatureExtractor, extractor_name, make_extractor
 from .files import open_embeddings
+from .records import Source
 from .settings import DataSettings, FeatureSettings
-from .sources import Source
 
 if TYPE_CHECKING:
     import numpy as np

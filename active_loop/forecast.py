@@ -243,7 +243,7 @@ def forecast(
 
 
 def _steps(settings: Settings, plan: LookPlan, looked: int) -> Iterator[tuple[int, float]]:
-    """Size of each look that is left, and the value with which it gives the wanted verdict in 4 cases of 5.
+    """What is asked for each look that is left, and the value with which it gives the wanted verdict in 4 cases of 5.
 
     Metrics that are no shares are taken for one; of errors, and where no look can come to the verdict, it is the target
     itself.
@@ -257,9 +257,9 @@ def _steps(settings: Settings, plan: LookPlan, looked: int) -> Iterator[tuple[in
             right = proof.right(look) if certify else proof.right_to_be_likely(look)
             if right and right <= proof.n(look):
                 found = True
-                yield plan.m(look), float(special.betaincinv(right, proof.n(look) - right + 1, SURE))
+                yield plan.asked(look), float(special.betaincinv(right, proof.n(look) - right + 1, SURE))
     if not found:
-        yield plan.m(looked + 1), target.value
+        yield plan.asked(looked + 1), target.value
 
 
 def _dates(answers: Band, pace: Pace) -> tuple[str, str, str] | None:

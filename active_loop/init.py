@@ -11,6 +11,7 @@ import csv
 import os
 import re
 import shlex
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,6 +23,7 @@ from .domain import Verdict
 from .errors import ActiveLoopError, ConfigError, DataError, unknown_name
 from .evaluate import ENOUGH, doubt, lower_bound, shares_of
 from .inspection import Column, Inspection, inspect
+from .intake import refuse_unusable
 from .planning import hopeless, named
 from .settings import (
     METRICS,
@@ -59,10 +61,14 @@ _MAJORITY = 2 / 3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Given:
-    """What was said by flags; None or empty means: not said. An empty `answer` means: use no column."""
+    """What was said by flags; None or empty means: not said. An empty `answer` means: use no column.
+
+    `test` is a file of labelled rows that test; its answers are in the column `answer`, or in the one that looks so.
+    """
 
     kind: str | None = None
     show: tuple[str, ...] = ()
+    test: Path | None = None
     answer: str | None = None
     group: str = ""
     id_column: str = ""
@@ -86,20 +92,24 @@ def write_loop(folder: Path, data: Path, given: Given, ask: Ask | None, say: Say
         raise ConfigError(f"{path} is there already, and is never overwritten: edit it, or name another folder.")
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f"{folder} is a file: name a folder for the loop.")
+    if given.test and given.test.is_dir():
+        raise ConfigError(f"--test: {given.test} is a folder, which has no answers: give a CSV that names the images.")
     seen = inspect(data)
     for line in _found(seen):
         say(line)
     settings = _settings(folder, data, seen, given, _Questions(ask, say))
-    n_items = _proved(settings, data)
-    say(outlook(settings, n_items))
+    say(outlook(settings, *_proved(settings, data, given.test)))
     _write(settings, path)
     say(f"Wrote {path}. Next: active-loop run {shlex.quote(str(folder))}")
     return settings
 
 
-def outlook(settings: Settings, n_items: int) -> str:
-    """What can be proven with the budget, in a few sentences; before any money is spent."""
-    proof = proof_of(settings, n_items)
+def outlook(settings: Settings, n_items: int, n_test: int = 0) -> str:
+    """What can be proven with the budget, in a few sentences; before any money is spent.
+
+    `n_test` items of a test file are not among the `n_items`.
+    """
+    proof = proof_of(settings, n_items, n_test=n_test)
     if settings.target.metric not in ("accuracy", "macro_f1"):
         return f"→ {_within_reach_of_others(settings, proof)}"
     never = hopeless(settings, proof)
@@ -123,6 +133,7 @@ def _within_reach_of_others(settings: Settings, proof: Proof) -> str:
 def _within_reach(settings: Settings, proof: Proof) -> str:
     """What the first look takes, and how good a model it takes."""
     m, wanted, budget = proof.sizes[0], named(settings), f"{settings.budget.answers} answers"
+    too_small = "the test file" if proof.brought else "the budget"
     sure, seems, right = quality_needed(proof.first), proof.right_to_be_likely(1), proof.right(1)
     model = f" A model that is really at {sure:.3f} does it with a chance of 80 %." if sure is not None else ""
     likely = f"a score of about {(m if seems is None else seems) / m:.2f} on {m} test items shows it"
@@ -131,12 +142,12 @@ def _within_reach(settings: Settings, proof: Proof) -> str:
         return f'{groups}{wanted} can be shown to be "likely", not certified; with {budget}, {likely}.{model}'
     certified = f"{right} of {m} test answers must be right at the first look"
     if right is None:
-        later = f"it takes look {proof.earliest}" if proof.earliest else "the budget is too small"
+        later = f"it takes look {proof.earliest}" if proof.earliest else f"{too_small} is too small"
         certified = (
             f"{later}: at the first even {m} of {m} right would prove only {lower_bound(m, m, proof.level(1)):.3f}"
         )
     if proof.stop_on == Verdict.CERTIFIED:
-        learn = settings.budget.answers - m
+        learn = settings.budget.answers - (0 if proof.brought else m)
         return f"{wanted} can be certified with {budget}: {certified}; {learn} are left to learn.{model}"
     return f'With {budget} the loop stops when {wanted} is "likely": {likely}.{model} To certify it, {certified}.'
 
@@ -168,24 +179,26 @@ def _settings(folder: Path, data: Path, seen: Inspection, given: Given, question
     """All answers, in the order in which people are asked."""
     kind = _kind(seen, given.kind)
     shown = _shown(seen, kind, given, questions)
-    known = _known(seen, shown, given, questions)
-    partly = known is not None and known.n_missing > 0
+    known = _known(seen, shown, given, questions) if given.test is None else _tested(seen, shown, given, given.test)
+    partly = known is not None and (known.n_missing > 0 or given.test is not None)
     classes = _classes(seen, shown, known if partly or given.answer else None, given, questions)
     if known is not None and partly:
         _refuse_unknown(known, classes)
     target = _target(known, classes, given, questions)
     budget = _budget(seen, len(classes), given, questions)
     question = given.question or questions.answered("Question above the choices", _QUESTIONS[kind], _text, "")
-    if known is not None and not partly:
-        questions.say(_complete(known, folder))
+    full = [column for column in seen.columns if known and column.name == known.name and not column.n_missing]
+    if full:
+        questions.say(_complete(full[0], folder))
     settings = Settings(
         name=Path(os.path.realpath(folder)).name or "loop",
         data=DataSettings(
             path=_relative(data, folder),
             kind=kind,
-            show=shown if seen.columns else (),
+            show=shown,
             id=given.id_column,
             group=given.group,
+            test=_relative(given.test, folder) if given.test else "",
             answer=known.name if known is not None and partly else "",
         ),
         task=TaskSettings(classes=classes, question=question),
@@ -225,9 +238,12 @@ def _kind(seen: Inspection, wanted: str | None) -> str:
 
 
 def _shown(seen: Inspection, kind: str, given: Given, questions: _Questions) -> tuple[str, ...]:
-    """The columns that people see and the model learns from; none for a folder of images."""
+    """The columns that people see and the model learns from; of a folder of images none, or the test file's."""
     for flag, name in (("--id", given.id_column), ("--group", given.group), ("--answer", given.answer)):
-        _column(seen, name or "", flag)
+        if not (given.test and flag == "--answer"):  # then its place is the test file
+            _column(seen, name or "", flag)
+    if not seen.columns and given.test:
+        return given.show or inspect(given.test).show  # where the test file names its images
     if not seen.columns:
         if given.show:
             raise ConfigError(f"--show: {seen.path} is a folder of images, without columns.")
@@ -288,6 +304,22 @@ def _known(seen: Inspection, shown: Sequence[str], given: Given, questions: _Que
                 questions.say(f'Known answers: column "{column.name}" ({n}); --answer "" leaves them out.')
             return column if questions.answered(question, "yes", _yes, "") else None
     return None
+
+
+def _tested(seen: Inspection, shown: Sequence[str], given: Given, test: Path) -> Column:
+    """The column of the test file's answers, with what the data itself holds in it."""
+    tests = inspect(test)
+    if given.answer:
+        column = _named(tests, given.answer, "--answer")
+    else:
+        likely = [each for each in tests.answers if each.name not in (*shown, given.group, given.id_column)]
+        if not likely:
+            raise ConfigError(f"--test: no column of {tests.path.name} looks like answers: name it by --answer.")
+        column = likely[0]
+    if column.name in shown:
+        raise ConfigError(f'"{column.name}" is shown and holds the answers: people and model would be told them.')
+    known = {each.name: each.values for each in seen.columns}.get(column.name, {})
+    return replace(column, values=Counter(column.values) + Counter(known))
 
 
 def _classes(
@@ -477,10 +509,13 @@ def _relative(data: Path, folder: Path) -> str:
         return place.as_posix()
 
 
-def _proved(settings: Settings, data: Path) -> int:
-    """Read the data as the loop will, before its folder is there; returns how many items it has."""
-    source = open_source(replace(settings.data, path=data.name or str(data)), data.parent)
-    return len(source.records())
+def _proved(settings: Settings, data: Path, test: Path | None) -> tuple[int, int]:
+    """Read the data as the loop will, before its folder is there; returns how many items it has, and its test file."""
+    tests = os.path.relpath(test, data.parent) if test else ""
+    records = open_source(replace(settings.data, path=data.name or str(data), test=tests), data.parent).records()
+    refuse_unusable(records, settings, make_task(settings.task))
+    n_test = sum(record.test for record in records)
+    return len(records) - n_test, n_test
 
 
 def _write(settings: Settings, path: Path) -> None:

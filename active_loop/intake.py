@@ -1,7 +1,8 @@
 """Records → items: which of them test, decided once, and the answers that came with them.
 
-The first intake draws the test order from all items; a later one sets the same share aside and leaves the order
-alone, so the claim stays about the first. Pure functions: `loop` stores what they return, in one transaction.
+The first intake draws the test order, from all items or from those that were brought to test; a later one sets the
+same share aside (none where they were brought) and leaves the order alone, so the claim stays about the first. Pure
+functions: `loop` stores what they return, in one transaction.
 """
 
 from __future__ import annotations
@@ -14,11 +15,12 @@ from typing import Any
 
 import numpy as np
 
+from .chances import too_small
 from .domain import Annotation, AnswerKind, Item, Split
 from .errors import DataError
-from .reserve import draw
+from .records import Record, Source
+from .reserve import brought, draw
 from .settings import Settings
-from .sources import Record, Source
 from .tasks import Task
 
 
@@ -34,11 +36,16 @@ class Intake:
 def first(source: Source, settings: Settings, task: Task, at: datetime) -> Intake:
     """Everything that the source holds; the facts fix the looks' sizes and the number of first answers for ever.
 
-    Raises `DataError` for an answer that is no class, and if nothing is left on one side of the test split.
+    Raises `DataError` for what `refuse_unusable` refuses, and if nothing is left on one side of the test split.
     """
-    records = source.records()
-    plan, ranks = draw(len(records), settings.budget.answers, settings.seed, [record.group for record in records])
-    answers = _answers(records, settings, task, at)
+    records, budget = source.records(), settings.budget.answers
+    refuse_unusable(records, settings, task)
+    tests = [position for position, record in enumerate(records) if record.test]
+    if tests:
+        plan, ranks = brought(tests, budget, settings.seed)
+    else:
+        plan, ranks = draw(len(records), budget, settings.seed, [record.group for record in records])
+    answers = _answers(records, at)
     facts = {
         "source": source.name,
         "items": len(records),
@@ -48,6 +55,7 @@ def first(source: Source, settings: Settings, task: Task, at: datetime) -> Intak
         "budget": plan.budget,
         "m0": plan.m0,
         "reserved": plan.reserved,
+        "brought": len(tests),
     }
     return Intake(_items(records, 0, source.name, ranks), answers, facts)
 
@@ -55,12 +63,21 @@ def first(source: Source, settings: Settings, task: Task, at: datetime) -> Intak
 def later(source: Source, known: Sequence[Item], facts: Mapping[str, Any], seed: int) -> Intake:
     """What the source holds and `known` does not: the share of the first intake is set aside, the rest joins the pool.
 
-    Answers that came with later rows are not used. `facts` are those of the first intake.
+    Where test items were brought all of it joins the pool. Answers that came with later rows are not used. `facts` are
+    those of the first intake. Raises `DataError` for a test file that has other items than it had.
     """
     ids = {item.id for item in known}
-    records = [record for record in source.records() if record.id not in ids]
+    found = source.records()
+    tests = {record.id for record in found if record.test}
+    if facts.get("brought") and tests != {item.id for item in known if item.split == Split.TEST}:
+        raise DataError(
+            f"cannot add items: the test file had {facts['brought']} items at the import and has {len(tests)} now, or "
+            "other ones; put it back as it was, and add new rows to the data alone."
+        )
+    records = [record for record in found if record.id not in ids]
     order = np.random.default_rng([seed, 3, len(known)]).permutation(len(records))
-    aside = order[: int(facts["reserved"] / facts["items"] * len(records))]
+    share = 0.0 if facts.get("brought") else facts["reserved"] / facts["items"]
+    aside = order[: int(share * len(records))]
     rank = sum(item.split == Split.TEST for item in known)
     ranks = {len(known) + int(index): rank + number for number, index in enumerate(aside)}
     items = _items(records, len(known), source.name, ranks)
@@ -82,7 +99,8 @@ def _items(records: Sequence[Record], start: int, source: str, ranks: Mapping[in
     ]
 
 
-def _answers(records: Sequence[Record], settings: Settings, task: Task, at: datetime) -> list[Annotation]:
+def refuse_unusable(records: Sequence[Record], settings: Settings, task: Task) -> None:
+    """`DataError` for an answer that is no class, and for a test file that could not even make the target likely."""
     unknown = sorted({r.answer for r in records if r.answer and not task.read(r.answer).label})
     if unknown:
         raise DataError(
@@ -90,6 +108,12 @@ def _answers(records: Sequence[Record], settings: Settings, task: Task, at: date
             f"{'is' if len(unknown) == 1 else 'are'} not among the classes {', '.join(task.classes)}; "
             "add them to task.classes or correct the file."
         )
+    n_test = sum(record.test for record in records)
+    if n_test and (why := too_small(settings, n_test)):
+        raise DataError(f"{settings.data.test} has too few items for this target: {why}; bring more of them.")
+
+
+def _answers(records: Sequence[Record], at: datetime) -> list[Annotation]:
     return [
         Annotation("import", record.id, at, AnswerKind.SUBMITTED, json.dumps(record.answer), "import", item=position)
         for position, record in enumerate(records)

@@ -37,7 +37,8 @@ class Premises:
 
     `n_items` None means plenty. Without `qualities` (shares of right answers that the model may really have) three
     above the target are taken. `positive_share` is the share of items that count, for metrics of one class;
-    `agreement` the share of items on which two people give the same answer.
+    `agreement` the share of items on which two people give the same answer. `n_test` is the number of items in the test
+    file, which are not among the `n_items`; 0 without one.
     """
 
     settings: Settings
@@ -46,11 +47,17 @@ class Premises:
     qualities: tuple[float, ...] = ()
     positive_share: float | None = None
     agreement: float | None = None
+    n_test: int = 0
 
     @property
     def proof(self) -> Proof:
         counted = 1.0 if self.positive_share is None else self.positive_share
-        return proof_of(self.settings, self.n_items or sys.maxsize, counted)
+        return proof_of(self.settings, self.n_items or sys.maxsize, counted, self.n_test)
+
+    @property
+    def asked(self) -> tuple[int, ...]:
+        """Test answers that the looks ask for: none where a test file brings them."""
+        return () if self.n_test else self.proof.sizes
 
     @property
     def ceiling(self) -> float:
@@ -60,12 +67,13 @@ class Premises:
     @property
     def answers(self) -> int:
         """Answers that can be asked for in all: the budget, or what the items give."""
-        return min(self.settings.budget.answers, self.learn(0) + max(self.proof.sizes, default=0))
+        return min(self.settings.budget.answers, self.learn(0) + max(self.asked, default=0))
 
     def learn(self, test: int) -> int:
         """Answers to learn from, at most, beside so many to test."""
         items, answers = self.n_items or sys.maxsize, self.settings.budget.answers
-        return min(answers - test, items - LookPlan.at_import(items, answers).reserved)
+        reserved = 0 if self.n_test else LookPlan.at_import(items, answers).reserved
+        return min(answers - test, items - reserved)
 
     def with_budget(self, answers: int) -> Premises:
         budget = replace(self.settings.budget, answers=answers)
@@ -127,6 +135,7 @@ class Plan:
             "alpha": target.alpha,
             "budget": self.own.budget,
             "items": self.premises.n_items,
+            "brought": self.premises.n_test,
             "stop_on": self.own.stop_on,
             "sure_at": self.own.sure_at,
             "ceiling": self.premises.ceiling if self.premises.agreement is not None else None,
@@ -241,7 +250,7 @@ def _split(premises: Premises) -> Split:
     proof = premises.proof
     return Split(
         budget=premises.settings.budget.answers,
-        learn=premises.learn(sum(proof.sizes[:1])),
+        learn=premises.learn(sum(premises.asked[:1])),
         test=proof.sizes,
         stop_on=proof.stop_on,
         right=proof.right(1) if proof.sizes else None,
@@ -265,7 +274,7 @@ def _proofs(premises: Premises) -> dict[float, int | None]:
 
 def _calendar(premises: Premises) -> Calendar:
     """When answers come in at `per_day`, on every day from the start on; test answers are mixed in by their share."""
-    settings, answers, test = premises.settings, premises.answers, sum(premises.proof.sizes[:1])
+    settings, answers, test = premises.settings, premises.answers, sum(premises.asked[:1])
     budget, start = settings.budget, premises.start
     first_model = settings.n0 * budget.answers / (budget.answers - test)
     first_look = test + min(max(FEWEST_LABELS, settings.n0), premises.learn(test))
@@ -300,9 +309,13 @@ def hopeless(settings: Settings, proof: Proof) -> str:
     if not proof.sizes:
         return "With so few items nothing can be proven: none is left for testing."
     why = impossible(proof)
-    return why and (
-        f"{named(settings)} can never be {proof.stop_on} with {settings.budget.answers} answers: {why}. "
-        "A larger budget, more items or a lower target would help."
+    if proof.brought:
+        means, help_ = f"this test file of {proof.sizes[0]} items", "A larger test file"
+    else:
+        means, help_ = f"{settings.budget.answers} answers", "A larger budget, more items"
+    return (
+        why
+        and f"{named(settings)} can never be {proof.stop_on} with {means}: {why}. {help_} or a lower target would help."
     )
 
 
@@ -342,10 +355,14 @@ def _headline(plan: Plan) -> str:
 def _cost(plan: Plan) -> str:
     own, budget = plan.own, plan.premises.settings.budget
     test = " or ".join(str(size) for size in dict.fromkeys((*own.test[:1], *own.test[-1:]))) or "none"
+    if plan.premises.n_test:
+        test = f"none to test: each look uses the {plan.premises.n_test} items of the test file"
+    else:
+        test += " to test"
     right = f" ({own.right} of {plan.premises.proof.n(1)} right certify it)" if own.right is not None else ""
     price = f", {plan.money:,.2f} at {budget.price_per_hour:g} an hour" if budget.price_per_hour else ""
     return (
-        f"At most {own.learn} answers are to learn from, {test} to test{right}: {plan.hours:.1f} hours in all, at "
+        f"At most {own.learn} answers are to learn from, {test}{right}: {plan.hours:.1f} hours in all, at "
         f"{budget.seconds_per_label:g} s an answer{price}."
     )
 
@@ -403,7 +420,8 @@ def _notes(premises: Premises, days: Calendar | None) -> Iterator[str]:
     if never:
         yield never
     elif proof.certifiable and proof.earliest is None:
-        yield f"It can never be certified with {settings.budget.answers} answers, only shown as likely."
+        means = "this test file" if proof.brought else f"{settings.budget.answers} answers"
+        yield f"It can never be certified with {means}, only shown as likely."
     elif proof.certifiable and proof.earliest != 1:
         yield f"Only look {proof.earliest} can certify it: at the first even {proof.n(1)} of {proof.n(1)} are too few."
     yield from _about_metric(premises)

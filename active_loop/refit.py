@@ -61,4 +61,4 @@ def obstacle(look: Look, n: int) -> str:
     """Why the certificate cannot be carried over to any other model; empty if it may be."""
     if look.metric not in METRICS:
         return f"what {look.metric} loses when predictions change is not bounded by their share"
-    return "" if n else "every reserved item was asked about"
+    return "" if n else "every reserved item has an answer"

@@ -40,6 +40,12 @@ def draw(
     return plan, {int(position): rank for rank, position in enumerate(order[: plan.reserved])}
 
 
+def brought(ranked: Sequence[int], budget: int, seed: int) -> tuple[LookPlan, dict[int, int]]:
+    """The plan and the test order where the test items, at these positions, came with their answers."""
+    order = np.random.default_rng([seed, 0]).permutation(np.asarray(ranked, dtype=np.int64))
+    return LookPlan.at_import(0, budget, len(ranked)), {int(position): rank for rank, position in enumerate(order)}
+
+
 def _whole_groups(order: Sequence[int], groups: Sequence[str | None], room: int) -> NDArray[np.int64]:
     """Items of the groups that come first in `order` and fit into `room` together, in that order."""
     members: dict[str, list[int]] = {}
@@ -122,7 +128,7 @@ class Spending:
     @property
     def pool_left(self) -> int:
         """Of these, to learn: the budget less the coming look's test items is the plan for training."""
-        return max(0, min(self.left, self.budget - self.plan.m(self.look) - self.pool))
+        return max(0, min(self.left, self.budget - self.plan.asked(self.look) - self.pool))
 
     @property
     def test_left(self) -> int:
@@ -130,7 +136,7 @@ class Spending:
 
         So nothing about test answers moves the number of training answers or their end.
         """
-        share = self.plan.m(self.look + 1) if self.gate_open else self.plan.m(self.look)
+        share = self.plan.asked(self.look + self.gate_open)
         return max(0, min(self.left, share - self.test))
 
     def batch(self, room: int, n_ranked: int, n_fresh: int) -> tuple[int, int]:
@@ -142,7 +148,7 @@ class Spending:
         room, fresh = min(room, self.left), min(n_fresh, self.test_left)
         if self.gate_open:
             return 0, min(room, fresh)
-        share = round((self.pool + self.test + room) * self.plan.m(self.look) / self.budget) - self.test
+        share = round((self.pool + self.test + room) * self.plan.asked(self.look) / self.budget) - self.test
         n_test = min(max(share, 0), fresh, room)
         n_pool = min(room - n_test, n_ranked, self.pool_left)
         return n_pool, min(room - n_pool, fresh)

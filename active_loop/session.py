@@ -18,20 +18,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .chances import proof_of
+from .chances import Proof, proof_of
 from .changes import refuse_changes
 from .domain import Progressed, StepResult, Stopped
 from .driver import Driver, Report, Unreachable
 from .errors import ActiveLoopError, ConfigError, FolderError, LabelingError
 from .evaluate import doubt, shares_of
+from .intake import refuse_unusable
 from .label_studio import Finding, LabelStudio
 from .labeling import LabelingBackend, Terminal
 from .local_studio import LocalStudio
 from .loop import Loop
 from .planning import hopeless
+from .records import Source
 from .runner import InlineRunner, ProcessRunner, Runner
 from .settings import LabelingSettings, Settings
-from .sources import Source, open_source
+from .sources import open_source
 from .store import FolderLock, Store
 from .tasks import make_task
 
@@ -169,8 +171,9 @@ class _Live:
 
 
 def image_root(source: Source, folder: Path) -> Path | None:
-    """The folder that holds all images of a source and none of the loop's own files; None if there is none."""
-    paths = [value for shown in source.shown([r.row for r in source.records()]) for value in shown.values()]
+    """The folder that holds all images that people see and none of the loop's own files; None if there is none."""
+    rows = [record.row for record in source.records() if not record.test]
+    paths = [value for shown in source.shown(rows) for value in shown.values()]
     parents = {str(path.parent.resolve()) for path in paths if isinstance(path, Path)}
     if not parents:
         return None
@@ -336,13 +339,17 @@ def examine(folder: Path, read: Callable[[], Settings]) -> list[Finding]:
     findings = [Finding(True, "loop.toml can be read, and says nothing impossible")]
     try:
         source = open_source(settings.data, folder)
-        answers = [record.answer for record in source.records()]
-        n = len(answers)
+        records = source.records()
+        n_test = sum(record.test for record in records)
+        n = len(records) - n_test
+        tests = f" and {n_test} of {settings.data.test} that test" if n_test else ""
         findings.append(
-            Finding(True, f"{settings.data.path}: {n} items, {source.n_duplicates} exact duplicates merged")
+            Finding(True, f"{settings.data.path}: {n} items{tests}, {source.n_duplicates} exact duplicates merged")
         )
         findings += [Finding(True, notice) for notice in source.notices]
-        findings += _examine_target(settings, n, Counter(answer for answer in answers if answer))
+        refuse_unusable(records, settings, make_task(settings.task))
+        known = Counter(record.answer for record in records if record.answer)
+        findings += _examine_target(settings, proof_of(settings, n, n_test=n_test), known)
     except ActiveLoopError as error:
         findings.append(Finding(False, str(error)))
     findings += _examine_folder(folder)
@@ -351,13 +358,13 @@ def examine(folder: Path, read: Callable[[], Settings]) -> list[Finding]:
     return findings
 
 
-def _examine_target(settings: Settings, n_items: int, known: Mapping[str, int]) -> list[Finding]:
+def _examine_target(settings: Settings, proof: Proof, known: Mapping[str, int]) -> list[Finding]:
     """A target that no model can be proven to reach, and one that can be reached without learning anything.
 
     `known` counts the answers that came with the items.
     """
     problems = (
-        hopeless(settings, proof_of(settings, n_items)),
+        hopeless(settings, proof),
         doubt(make_task(settings.task), settings.target, shares_of(known)),
     )
     return [Finding(False, problem) for problem in problems if problem]

@@ -84,7 +84,13 @@ class DataSettings:
     id: str = _key("", "Column that names an item for good; empty means: named by its content.")
     group: str = _key("", "Column whose equal values must stay together on one side of the test split.")
     answer: str = _key("", "Part-filled column of answers that are known already.")
-    embeddings: str = _key("", "Your own features: a .npy file with one row per row of the data.")
+    test: str = _key(
+        "",
+        "Your own test file: rows like those of path, all with an answer. They test, and nothing of path is reserved.",
+    )
+    embeddings: str = _key(
+        "", "Your own features: a .npy file with one row per row of the data, those of the test file last."
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +128,9 @@ class TargetSettings:
         'How accuracy is certified: "looks" test at sizes fixed beforehand; "anytime" tests a frozen model after every '
         "answer: fewer answers where it is far above the target, more where it is close.",
     )
-    stop_on: str = _key("auto", 'Stop when "certified" or "likely"; "auto": certified from a budget of 300 on.')
+    stop_on: str = _key(
+        "auto", 'Stop when "certified" or "likely"; "auto": certified from a budget of 300 on, or with data.test.'
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,7 +291,8 @@ class Settings:
     def stop_on(self) -> Verdict:
         """The verdict that ends the loop."""
         if self.target.stop_on == "auto":
-            return Verdict.CERTIFIED if not self.obstacle and self.budget.answers >= 300 else Verdict.LIKELY
+            enough = self.budget.answers >= 300 or bool(self.data.test)
+            return Verdict.CERTIFIED if enough and not self.obstacle else Verdict.LIKELY
         return Verdict(self.target.stop_on)
 
 
@@ -292,15 +301,20 @@ class LookPlan:
     """Sizes of the looks, frozen at import whatever the budget becomes later.
 
     `m0` = min(clip(0.4·budget, 50, 200), budget/2) items for the first look, 1.5 times as many for each next one,
-    at most 0.6·budget and at most the `reserved` ones.
+    at most 0.6·budget and at most the `reserved` ones. Where test items were `brought`, with their answers, these are
+    the reserved ones, and every look uses them all.
     """
 
     budget: int
     m0: int
     reserved: int
+    brought: bool = False
 
     @classmethod
-    def at_import(cls, n_items: int, budget: int) -> LookPlan:
+    def at_import(cls, n_items: int, budget: int, n_test: int = 0) -> LookPlan:
+        """The plan for so many items, `n_test` brought test items not counted."""
+        if n_test:
+            return cls(budget, n_test, n_test, brought=True)
         m0 = int(min(max(0.4 * budget, 50), 200, budget / 2))
         return cls(budget, m0, int(min(0.4 * n_items, m0 * 1.5**3)))
 
@@ -311,7 +325,18 @@ class LookPlan:
         >>> plan.reserved, [plan.m(look) for look in (1, 2, 3)]
         (675, [200, 300, 300])
         """
+        if self.brought:
+            return self.reserved
         return min(math.ceil(self.m0 * 1.5 ** (look - 1)), int(0.6 * self.budget), self.reserved)
+
+    def asked(self, look: int) -> int:
+        """Of these, the answers that are paid from the budget: none of those that were brought."""
+        return 0 if self.brought else self.m(look)
+
+    @classmethod
+    def of(cls, facts: Mapping[str, Any]) -> LookPlan:
+        """The plan that the facts of an import hold."""
+        return cls(facts["budget"], facts["m0"], facts["reserved"], bool(facts.get("brought")))
 
 
 def check(settings: Settings) -> None:

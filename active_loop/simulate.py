@@ -31,8 +31,11 @@ class Outcome:
 
 
 def known_answers(settings: Settings, folder: Path, column: str) -> dict[str, str]:
-    """The answer of each row, from a column of the data itself. `DataError` names a row without one."""
-    source = open_source(replace(settings.data, answer=column), folder)
+    """The answer of each row, from a column of the data itself. `DataError` names a row without one.
+
+    Those of a test file are not among them: nobody is asked for these.
+    """
+    source = open_source(replace(settings.data, answer=column, test="", embeddings=""), folder)
     answers = {record.row: record.answer for record in source.records()}
     missing = [row for row, answer in answers.items() if not answer]
     if missing:
@@ -57,14 +60,19 @@ def simulate(
     """
     settings = simulated(settings, folder)
     with tempfile.TemporaryDirectory(prefix="active-loop-") as temporary:
-        return run(settings, keep or Path(temporary), Oracle(answers), report)
+        return run(settings, keep or Path(temporary), Oracle(answers), report, known=False)
 
 
 def simulated(settings: Settings, folder: Path) -> Settings:
-    """The settings of `folder` for a simulation anywhere else: data found from there, answers by the oracle alone."""
-    data = replace(settings.data, answer="", path=str((folder / settings.data.path).resolve()))
-    if data.embeddings:
-        data = replace(data, embeddings=str((folder / data.embeddings).resolve()))
+    """The settings of `folder` for a simulation anywhere else: data found from there, answers by the oracle alone.
+
+    A test file keeps its answers, and so the name of their column.
+    """
+    data = settings.data
+    path, test, embeddings = (
+        str((folder / name).resolve()) if name else "" for name in (data.path, data.test, data.embeddings)
+    )
+    data = replace(data, path=path, test=test, embeddings=embeddings, answer=data.answer if data.test else "")
     return replace(settings, data=data, labeling=replace(settings.labeling, backend="oracle"))
 
 
@@ -73,12 +81,17 @@ def run(
     folder: Path,
     backend: LabelingBackend,
     report: Callable[[StepResult | Unreachable], None] = lambda result: None,
+    *,
+    known: bool = True,
 ) -> Outcome:
-    """Run the loop in `folder` until it has stopped, in this process."""
+    """Run the loop in `folder` until it has stopped, in this process.
+
+    Without `known`, answers that a pool beside a test file came with are not used: they are asked for.
+    """
     with FolderLock(folder):
         store = Store(folder / "loop.db")
         try:
-            source = open_source(settings.data, folder)
+            source = open_source(settings.data, folder, known=known)
             loop = Loop(settings, store, source, backend, InlineRunner(), folder=folder)
             stopped = Driver(loop, poll_s=0.0).run(report)
             if stopped is None:

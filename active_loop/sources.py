@@ -19,10 +19,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
+from .brought import Brought
 from .errors import ConfigError, DataError, unknown_name
 from .files import TableFile, one_line, open_embeddings, plain_text, survey
+from .records import Record, Source
 from .settings import DataSettings
 from .tasks import normalise
 
@@ -35,78 +37,24 @@ IMAGE_SUFFIXES: Final = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".webp")
 _CHUNK: Final = 65_536  # rows turned into Python objects at a time
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
-    """One thing found in the data, before it becomes an item.
-
-    `row` is its place in the source: the number of the data row, counted from 0 without the header, or the file's
-    name relative to the folder. `group` is None for what stands alone. `answer` is what the answer column holds,
-    in normal form, be it a configured class or not; None where it is empty.
-    """
-
-    id: str
-    row: str
-    group: str | None
-    answer: str | None
-
-
-class Source(Protocol):
-    """A file or folder of the user's, as rows that can be asked for again.
-
-    Every method raises `DataError` with one sentence when the data cannot be read, or holds no such row.
-    """
-
-    name: str
-    """The path as it was given in the settings."""
-    kind: str
-    """What a row is: one of `KINDS`."""
-    embeddings: Path | None
-    """The user's own features, one row per row of the data, or None."""
-
-    @property
-    def n_rows(self) -> int:
-        """Rows in the data, duplicates included."""
-
-    @property
-    def n_duplicates(self) -> int:
-        """Rows that repeat an earlier one, and so make no record of their own."""
-
-    @property
-    def notices(self) -> tuple[str, ...]:
-        """What people should know about how the data was read, in sentences."""
-
-    def records(self) -> list[Record]:
-        """One record per item, in file order; of exact duplicates the first row counts, and the first answer."""
-
-    def shown(self, rows: Sequence[str]) -> list[dict[str, Any]]:
-        """What people see of each row, in the order of `rows`.
-
-        Text: column → string or number. Table: `{"row": {column: value}}`. Image: `{"image": Path}`. Missing is "".
-        """
-
-    def content(self, rows: Sequence[str]) -> Any:
-        """What features are made of, in the order of `rows`: texts (list of str), a pandas frame, or image paths."""
-
-    def numbers(self, rows: Sequence[str]) -> NDArray[np.int64]:
-        """Places (n,) of rows in the data, counted from 0."""
-
-    def digests(self, rows: Sequence[str]) -> list[bytes]:
-        """What each row contains, as 16 bytes that change with the content and with nothing else."""
-
-    def ids(self, rows: Sequence[str]) -> list[str]:
-        """The item id of each row."""
-
-
-def open_source(data: DataSettings, folder: Path) -> Source:
+def open_source(data: DataSettings, folder: Path, *, known: bool = True) -> Source:
     """The source that `data` describes; relative paths start at `folder` (the loop folder).
 
     Raises `ConfigError` for settings that cannot work, and `DataError` for a file or column that is not there. A big
-    file is read when its rows are first asked for.
+    file is read when its rows are first asked for. With a test file, and without `known`, the rows to learn from have
+    no answers, whatever the file says; those of the test file always have theirs.
     """
     if data.kind not in KINDS:
         raise ConfigError(unknown_name("data.kind", data.kind, KINDS))
     if not data.path:
         raise ConfigError("data.path is empty: name a CSV, Parquet or JSONL file, or a folder of images.")
+    if not data.test:
+        return _source(data, folder)
+    return _with_test(data, folder, known)
+
+
+def _source(data: DataSettings, folder: Path) -> TableSource | ImageSource:
+    """The rows of `data.path` alone."""
     path = folder / data.path
     if not path.exists():
         raise DataError(f"cannot find {data.path}: there is nothing at {path}; correct data.path.")
@@ -114,6 +62,36 @@ def open_source(data: DataSettings, folder: Path) -> Source:
     if data.kind == "image":
         return ImageSource(data, path, embeddings)
     return TableSource(data, path, embeddings)
+
+
+def _with_test(data: DataSettings, folder: Path, known: bool) -> Brought:
+    """The rows of `data.path`, and after them those of `data.test`, which must have the same columns and the answers.
+
+    The first file may do without a column of answers.
+    """
+    path, test = folder / data.path, folder / data.test
+    if not data.answer:
+        raise ConfigError(
+            f'data.test is "{data.test}", and data.answer names no column: say in which column its answers are.'
+        )
+    if not test.exists():
+        raise DataError(f"cannot find {data.test}: there is nothing at {test}; correct data.test.")
+    if test.is_dir():
+        raise DataError(
+            f"data.test is {data.test}, a folder, which has no answers: give a CSV that names the images, with their "
+            f'answers in column "{data.answer}".'
+        )
+    if path.exists() and path.samefile(test):
+        raise ConfigError(
+            f'data.path and data.test are both "{data.test}": what tests must be other rows than those to learn from.'
+        )
+    alone = replace(data, test="", embeddings="")
+    answered = path.is_file() and data.answer in survey(path, data.path).columns
+    pool = _source(alone if answered else replace(alone, answer=""), folder)
+    if isinstance(pool, TableSource):  # where nothing is named, all columns but the answer are shown
+        alone = replace(alone, show=pool.show, use=pool.use)
+    brought = _source(replace(alone, path=data.test), folder)
+    return Brought(pool, brought, data.answer, folder / data.embeddings if data.embeddings else None, known)
 
 
 def check_unchanged(source: Source, rows: Sequence[str], ids: Sequence[str]) -> None:
@@ -139,13 +117,13 @@ class TableSource:
         self._file = survey(path, data.path)
         special = {data.id, data.group, data.answer}
         rest = () if data.kind == "text" else tuple(c for c in self._file.columns if c not in special)
-        self._show = data.show or data.use or rest
-        self._use = data.use or self._show
-        if not self._show:
+        self.show = data.show or data.use or rest
+        self.use = data.use or self.show
+        if not self.show:
             known = ", ".join(self._file.columns)
             raise ConfigError(f"data.show names no column to show; {data.path} has: {known}.")
-        _refuse_leak(data, self._use + self._show)
-        _require(self._file, data, show=self._show, use=self._use)
+        _refuse_leak(data, self.use + self.show)
+        _require(self._file, data, show=self.show, use=self.use)
 
     @property
     def n_rows(self) -> int:
@@ -163,12 +141,12 @@ class TableSource:
         return list(self._merged.records)
 
     def shown(self, rows: Sequence[str]) -> list[dict[str, Any]]:
-        fields = self._taken(rows, self._show).to_pylist()
+        fields = self._taken(rows, self.show).to_pylist()
         plain = [{column: _showable(value) for column, value in row.items()} for row in fields]
         return [{"row": row} for row in plain] if self.kind == "table" else plain
 
     def content(self, rows: Sequence[str]) -> Any:
-        table = self._taken(rows, self._use)
+        table = self._taken(rows, self.use)
         if self.kind == "table":
             return table.to_pandas()
         columns = [[plain_text(value) for value in column.to_pylist()] for column in table.columns]
@@ -185,7 +163,7 @@ class TableSource:
 
     @cached_property
     def _table(self) -> Any:
-        wanted = [*self._show, *self._use, *_special(self._data).values()]
+        wanted = [*self.show, *self.use, *_special(self._data).values()]
         table = self._file.read(list(dict.fromkeys(wanted)))
         if not table.num_rows:
             raise DataError(f"{self.name} has no rows: there is nothing to label in it.")
@@ -194,7 +172,7 @@ class TableSource:
 
     @cached_property
     def _digests(self) -> list[bytes]:
-        return list(_row_digests(self._table, sorted({*self._show, *self._use})))
+        return list(_row_digests(self._table, sorted({*self.show, *self.use})))
 
     @cached_property
     def _ids(self) -> list[str]:

@@ -46,7 +46,7 @@ class Standing:
 
     @cached_property
     def plan(self) -> LookPlan:
-        return LookPlan(self.facts["budget"], self.facts["m0"], self.facts["reserved"])
+        return LookPlan.of(self.facts)
 
     @cached_property
     def items(self) -> list[Item]:

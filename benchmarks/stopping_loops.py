@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from active_loop.domain import Look, Progress, Stopped
 from active_loop.labeling import Oracle
 from active_loop.loop import Loop
+from active_loop.records import Record
 from active_loop.reserve import draw
 from active_loop.scoring import EncodeJob, RoundJob, RoundResult
 from active_loop.settings import (
@@ -33,7 +34,6 @@ from active_loop.settings import (
     TargetSettings,
     TaskSettings,
 )
-from active_loop.sources import Record
 from active_loop.store import Store
 
 Reals = NDArray[np.float64]

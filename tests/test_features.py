@@ -22,8 +22,9 @@ from active_loop import features
 from active_loop.errors import ConfigError, DataError
 from active_loop.extractors import EXTRACTORS, Columns, Pixels, Tfidf, make_extractor
 from active_loop.features import FeatureFile, encode
+from active_loop.records import Source
 from active_loop.settings import DataSettings, FeatureSettings
-from active_loop.sources import Source, open_source
+from active_loop.sources import open_source
 
 TEXTS = [
     f"{word} film, {tone} it {'very' * (i % 3)} much {i}"

@@ -34,7 +34,7 @@ def test_the_bound_loses_what_predictions_may_differ_by() -> None:
 
 def test_a_metric_that_may_lose_more_than_the_share_is_not_carried_over() -> None:
     assert "macro_f1" in obstacle(replace(LOOK, metric="macro_f1"), 300)
-    assert obstacle(LOOK, 0) == "every reserved item was asked about"
+    assert obstacle(LOOK, 0) == "every reserved item has an answer"
     assert obstacle(LOOK, 300) == ""
 
 

@@ -19,8 +19,9 @@ from active_loop.errors import ConfigError, DataError
 from active_loop.extractors import open_image
 from active_loop.files import open_embeddings, plain_text
 from active_loop.inspection import inspect
+from active_loop.records import Source
 from active_loop.settings import DataSettings
-from active_loop.sources import Source, check_unchanged, open_source
+from active_loop.sources import check_unchanged, open_source
 
 REVIEWS = ["good, really", 'she said "no"', "two\nlines", "한글 리뷰"]
 
