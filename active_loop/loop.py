@@ -42,11 +42,12 @@ from .domain import (
 from .forecast import curves_for
 from .labeling import LabelingBackend, Publication
 from .predictions import Predictions
+from .records import Source
 from .refit import obstacle, refit
 from .runner import Runner
 from .scoring import EncodeJob, RoundJob, RoundResult
 from .settings import Settings, check, to_json
-from .sources import Source, check_unchanged
+from .sources import check_unchanged
 from .standing import Standing
 from .stopping import decide, earlier_round, gate, in_force, limits, opened
 from .store import Store
@@ -154,8 +155,8 @@ class Loop:
     def add_items(self) -> int:
         """Import what the source holds and the store does not; returns how many items were added.
 
-        They join the pool, and the same share of them is set aside and never trained on; the claim stays about
-        the first import, and answers that came with later rows are not used.
+        They join the pool, and the same share of them is set aside and never trained on (none where a test file was
+        brought); the claim stays about the first import, and answers that came with later rows are not used.
         """
         taken = intake.later(self.source, self.standing.items, self.standing.facts, self.settings.seed)
         if taken.items:

@@ -23,9 +23,9 @@ from .domain import COLD_START, Annotation, Ask, Look, Merged, Purpose, Round, S
 from .forecast import Forecast, Pace, curves_for, forecast
 from .hindrance import hindrance, more_test_labels
 from .merge import merge
+from .records import Source
 from .refit import Refit
 from .settings import METRICS, LookPlan, Settings, from_json, positive_class, time_zone
-from .sources import Source
 from .stopping import at_least, in_force
 from .store import Store
 from .tasks import make_task
@@ -217,7 +217,7 @@ def _forecast(
     )
     if not found:
         return None
-    plan = LookPlan(facts["budget"], facts["m0"], facts["reserved"])
+    plan = LookPlan.of(facts)
     answered = {a.ask for a in known}
     learned, tested = (
         sum(ask.purpose == purpose and ask.id in answered for ask in asks) for purpose in (Purpose.POOL, Purpose.TEST)
@@ -236,7 +236,7 @@ def _hindrance(
     """Why the target cannot be certified; empty if it is, or may be."""
     if not facts or (looks and looks[-1].verdict == Verdict.CERTIFIED):
         return ""
-    plan = LookPlan(facts["budget"], facts["m0"], facts["reserved"])
+    plan = LookPlan.of(facts)
     return hindrance(settings, plan, len(looks), _newest_score(settings, curve), _best(settings, asks, known))
 
 
