@@ -8,7 +8,7 @@ is read from the store alone; nothing that matters is remembered between two cal
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cached_property
@@ -20,6 +20,8 @@ from numpy.typing import NDArray
 
 from . import intake, looks
 from .changes import refuse_changes
+from .control import Arms, Comparison, Control, arms, compare, drawn, named
+from .control import obstacle as no_comparison
 from .domain import (
     COLD_START,
     Ask,
@@ -39,13 +41,14 @@ from .domain import (
     WaitingForPeople,
     WaitingForTraining,
 )
+from .evaluate import truth_codes
 from .forecast import curves_for
 from .labeling import LabelingBackend, Publication
 from .predictions import Predictions
 from .records import Source
 from .refit import obstacle, refit
 from .runner import Runner
-from .scoring import EncodeJob, RoundJob, RoundResult
+from .scoring import EncodeJob, RoundJob, RoundResult, Sides, SidesJob
 from .settings import Settings, check, to_json
 from .sources import check_unchanged
 from .standing import Standing
@@ -106,7 +109,8 @@ class Loop:
                 return done
         decision = self.decision()
         # Answers are fetched last: a stream of them must not keep what they call for from being done.
-        effects = (self._retire, self._refit) if decision else (self._train, self._look, self._decide, self._send)
+        at_the_end = (self._retire, self._refit, self._control)
+        effects = at_the_end if decision else (self._train, self._look, self._decide, self._send)
         for effect in effects:
             if done := effect():
                 return done
@@ -464,7 +468,9 @@ class Loop:
             self.store.add_event("refitted", found.as_dict())
             return Progressed("nothing to be said of a model that learned from all answers")
         if not self.runner.busy:
-            self.runner.submit(self._refit_job(last, unseen) if self._features else self._encode_job())
+            everything = {item: each.label for item, each in merged.items() if each.label}
+            test = [self.standing.test_order[place] for place in unseen]
+            self.runner.submit(self._fit_job(last, everything, test) if self._features else self._encode_job())
         result = self.runner.poll()
         if result is None:
             return WaitingForTraining(last.number + 1)
@@ -479,9 +485,52 @@ class Loop:
             return Progressed("a model learned from all answers")
         return Progressed("ready to learn from all answers")
 
-    def _refit_job(self, last: Round, unseen: Sequence[int]) -> RoundJob:
-        """A fit on every label there is; `unseen` are places of the test order that nobody answered."""
+    def _control(self) -> StepResult | None:
+        """After the end: what the random share of the batches shows, where there was one."""
+        stop, target = self.store.events("stopped")[-1].position, self.settings.target
+        known = any(event.position > stop for event in self.store.events("control"))
+        if known or not self.settings.query.has_control_arm:
+            return None
         labels = {item: merged.label for item, merged in self.standing.merged().items() if merged.label}
+        pool = {item: label for item, label in labels.items() if self.standing.items[item].split == Split.POOL}
+        asks, order, task = self.store.asks(), self.standing.test_order, self.standing.task
+        found, tested = arms(asks, pool), [place for place, item in enumerate(order) if item in labels]
+        shown = named(target, task.classes)
+        compared: Comparison | str = no_comparison(found.k, len(tested), bool(self.settings.data.group))
+        if not compared:
+            sides = self._sides(found, pool)
+            if not isinstance(sides, Sides):
+                return sides
+            truth = truth_codes(task, [labels[order[place]] for place in tested])
+            rng = np.random.default_rng([self.settings.seed, 6, stop])
+            compared = compare(task, target, truth, sides.chosen[tested], sides.random[tested], rng)
+        control = Control.made(shown, found, len(tested), drawn(asks, pool), compared)
+        self.store.add_event("control", control.as_dict())
+        return Progressed("chosen items were compared with random ones")
+
+    def _sides(self, found: Arms, labels: Mapping[int, str]) -> Sides | StepResult:
+        """What two models predict of the reserved items; until both are fitted, the step that was made towards it."""
+        last = self.store.rounds()[-1]
+        if not self.runner.busy:
+            self.runner.submit(self._sides_job(last, found, labels) if self._features else self._encode_job())
+        result = self.runner.poll()
+        if result is None:
+            return WaitingForTraining(last.number + 1)
+        if isinstance(result, Sides):
+            return result
+        if not isinstance(result, RoundResult):
+            self._features = result
+        return Progressed("ready to compare chosen items with random ones")
+
+    def _sides_job(self, last: Round, found: Arms, labels: Mapping[int, str]) -> SidesJob:
+        """Two fits that differ in what they learned from; no reserved item is among it."""
+        chosen, random = (
+            self._fit_job(last, {item: labels[item] for item in side}, self.standing.test_order) for side in found.sides
+        )
+        return SidesJob(chosen, random)
+
+    def _fit_job(self, last: Round, labels: Mapping[int, str], test: Sequence[int]) -> RoundJob:
+        """A fit on these labels, that chooses nothing and predicts these reserved items."""
         labelled, nothing = np.array(sorted(labels), dtype=np.int64), np.empty(0, dtype=np.int64)
         return replace(
             self._job(last, rank=False),
@@ -492,7 +541,7 @@ class Loop:
             ids=self.standing.ids[nothing],
             pending=nothing,
             sample=nothing,
-            test=np.array([self.standing.test_order[place] for place in unseen], dtype=np.int64),
+            test=np.array(test, dtype=np.int64),
         )
 
     # 8. asking

@@ -19,6 +19,7 @@ from typing import Any
 from . import pace
 from .answers import reader
 from .chances import ceiling
+from .control import Control, chances, is_random
 from .domain import COLD_START, Annotation, Ask, Look, Merged, Purpose, Round, Score, Split, Verdict
 from .forecast import Forecast, Pace, curves_for, forecast
 from .hindrance import hindrance, more_test_labels
@@ -62,7 +63,8 @@ class CurvePoint:
 class Status:
     """Where a loop stands, in totals.
 
-    `refit` is a model that learned from all answers after a certificate, and what that is worth for it.
+    `refit` is a model that learned from all answers after a certificate, and what that is worth for it; `control` is
+    what a random share of the batches has shown. Both are there once the loop has stopped only.
     `answers` = `pool_answers` + `test_answers` of `budget`; `doing` is one phrase of what happens next;
     `verdict` is that of the last look; `stopped` says why the loop ended ("" while it goes on). `forecast` is what is
     left, by completed rounds alone; None before there are enough of them, and once the loop has got to its end.
@@ -95,6 +97,7 @@ class Status:
     hindrance: str
     forecast: Forecast | None
     refit: Refit | None
+    control: Control | None
     stopped: str
     doing: str
 
@@ -193,6 +196,7 @@ def _status(store: Store, now: datetime) -> Status:
         hindrance=_hindrance(settings, facts, looks, curve, asks, known),
         forecast=_forecast(settings, facts, curve, len(looks), asks, known, now) if goes_on else None,
         refit=_refit(store),
+        control=_control(store) if stopped else None,
         stopped=stopped,
         doing=_doing(stopped, len(unanswered), bool(rounds) and not rounds[-1].ranked_at, bool(facts)),
     )
@@ -290,6 +294,12 @@ def _refit(store: Store) -> Refit | None:
     return Refit.of(found[-1].body) if found else None
 
 
+def _control(store: Store) -> Control | None:
+    """What was measured after the newest stop; one that was taken back has nothing to say any more."""
+    stop, found = store.events("stopped")[-1].position, store.events("control")
+    return Control.of(found[-1].body) if found and found[-1].position > stop else None
+
+
 def current_settings(store: Store) -> Settings:
     """The newest settings that the store knows; the defaults for a store that knows none."""
     found = store.setting()
@@ -337,7 +347,11 @@ def _doing(stopped: str, n_open: int, training: bool, imported: bool) -> str:
 
 @dataclass(frozen=True, slots=True)
 class ExportRow:
-    """One labelled item, with who said so and how it was chosen."""
+    """One labelled item, with who said so and how it was chosen.
+
+    `chosen_by` is the strategy, "random" where nothing but chance chose, or "imported". `probability` is the chance
+    with which chance chose it: of a test item among all items, of another one in its round, see `control.chances`.
+    """
 
     item: str
     row: str
@@ -365,15 +379,22 @@ def export_rows(store: Store) -> list[ExportRow]:
         facts = store.events("imported")[0].body if store.n_items() else {}
         n_tested = sum(ask.purpose == Purpose.TEST for ask in asks.values())
         chance = n_tested / facts["items"] if facts else None
+        drawn = chances([*asks.values()], store.rounds(), merged)
         return [
-            _export_row(item.id, item.row, item.split, merged[item.position], asks.get(item.position), chance)
+            _export_row(item.id, item.row, item.split, merged[item.position], asks.get(item.position), chance, drawn)
             for item in store.items()
             if item.position in merged and not (open_loop and item.split == Split.TEST)
         ]
 
 
 def _export_row(
-    item_id: str, row: str, split: Split, merged: Merged, ask: Ask | None, chance: float | None
+    item_id: str,
+    row: str,
+    split: Split,
+    merged: Merged,
+    ask: Ask | None,
+    chance: float | None,
+    drawn: Mapping[str, float],
 ) -> ExportRow:
     random = ask is not None and ask.strategy == "random"
     return ExportRow(
@@ -384,10 +405,10 @@ def _export_row(
         split=split.value,
         people=";".join(merged.people),
         agreement=merged.agreement,
-        chosen_by=ask.strategy if ask else "imported",
+        chosen_by="random" if ask and is_random(ask) else ask.strategy if ask else "imported",
         round=ask.round if ask else None,
         utility=ask.utility if ask else None,
-        probability=(chance if split == Split.TEST and random else ask.probability) if ask else None,
+        probability=(chance if split == Split.TEST and random else drawn.get(ask.id, ask.probability)) if ask else None,
     )
 
 

@@ -16,6 +16,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from .control import sentence as worth
+from .control import sentence_of_drawn
 from .domain import Look, Progressed, StepResult, Stopped, Verdict, WaitingForPeople, WaitingForTraining
 from .driver import Unreachable
 from .forecast import sentence as left
@@ -167,6 +169,7 @@ def summary(status: Status, random: Comparison | None, folder: Path | None, labe
     lines.append(Text(f"   {cost}{time_spent}."))
     if status.refit:
         lines.append(Text(f"   {_refit_sentence(status.refit)}"))
+    lines += _control_lines(status)
     if random:
         lines.append(Text(f"   {_random_sentence(status, random)}"))
     if folder and labels:
@@ -216,6 +219,14 @@ def _refit_sentence(refit: Refit) -> str:
     return f"{seen}: it is not certified (at least {refit.bound:.3f} is)."
 
 
+def _control_lines(status: Status) -> list[Text]:
+    """Whether choosing was worth it, and what chance drew: known once the loop has stopped."""
+    if not status.control:
+        return []
+    said = (worth(status.control), sentence_of_drawn(status.control.drawn))
+    return [Text(f"   {line}") for line in said if line]
+
+
 def _random_sentence(status: Status, random: Comparison) -> str:
     if not random.reached:
         return f"Random choice, same start, by the oracle: not proven with {random.answers} answers."
@@ -247,7 +258,7 @@ def status_page(status: Status) -> Group:
         lines.append(Text(f"   about {status.more_to_certify} more test labels would prove this quality"))
     if status.hindrance:
         lines.append(Text(f"   the target cannot be certified {status.hindrance}"))
-    return Group(*lines)
+    return Group(*lines, *_control_lines(status))
 
 
 def curve(status: Status, width: int = 48, height: int = 6) -> list[Text]:

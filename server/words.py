@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
+from active_loop.control import sentence as worth
+from active_loop.control import sentence_of_drawn
 from active_loop.domain import Look, Outcome, Verdict
 from active_loop.forecast import rounded
 from active_loop.forecast import sentence as left
@@ -50,6 +52,7 @@ def public(status: Status, notice: str, now: datetime) -> dict[str, Any]:
         "next": next_step(status, now),
         "left": forecast(status),
         "hindrance": hindrance(status),
+        "control": control(status),
         "notice": notice,
     }
     return {**words, **{key: values[key] for key in _PUBLIC}}
@@ -99,6 +102,13 @@ def forecast(status: Status) -> str:
 def hindrance(status: Status) -> str:
     """Why the target cannot be certified, in one sentence; empty where nothing known stands in the way."""
     return f"The target cannot be certified {status.hindrance}." if status.hindrance else ""
+
+
+def control(status: Status) -> list[str]:
+    """Whether choosing was worth it, and what chance drew, a sentence each; none while the loop goes on."""
+    if not status.control:
+        return []
+    return [said for said in (worth(status.control), sentence_of_drawn(status.control.drawn)) if said]
 
 
 def state(status: Status) -> str:
