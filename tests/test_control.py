@@ -54,6 +54,17 @@ def ask(item: int, round_: int | None = 0, reason: str = "at random", **more: An
     return Ask(f"{item}", item, Purpose.POOL, AskState.OPEN, round_, why=why, **told)
 
 
+def test_a_strategy_of_ones_own_can_have_a_random_share_too(ended: Loop) -> None:
+    folder = ended.folder / "own"
+    folder.mkdir()
+    query = replace(TOLD.query, strategy="query_strategies:Entropy")
+    loop = open_loop(folder, oracle(write_points(folder)), replace(TOLD, query=query))
+    run_to_end(loop)
+    assert {ask.strategy for ask in loop.store.asks() if is_random(ask)} == {
+        "mixture(query_strategies:Entropy, share=0.4)"
+    }
+
+
 # What is compared.
 
 

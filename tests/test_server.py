@@ -18,6 +18,7 @@ import httpx
 import pytest
 from flask import Flask
 
+from active_loop.control import Comparison, Control, Drawn, sentence, sentence_of_drawn
 from active_loop.domain import (
     Annotation,
     AnswerKind,
@@ -286,6 +287,18 @@ def test_a_stopped_loop_says_why_and_how_far_it_came(
     assert "active-loop export" in said
 
 
+def test_a_stopped_loop_says_whether_choosing_was_worth_it_and_a_running_one_does_not(scene: Scene) -> None:
+    found = Control("accuracy", 24, 10, 160, Drawn(30, 27, {"oak": 30}), Comparison(0.9, 0.8, 0.1, 0.01, 0.2))
+    scene.imported().asks(90).answers(90).round(0, 0.95, 0.9, 0.98).stopped("budget", Verdict.NOT_REACHED)
+    assert get(app_of(scene.path), "/status.json").json["control"] == []
+    scene.store.add_event("control", found.as_dict())
+    said = [sentence(found), sentence_of_drawn(found.drawn)]
+    assert get(app_of(scene.path), "/status.json").json["control"] == said
+    assert " ".join(said) in page(scene.path)
+    scene.stopped("budget", Verdict.NOT_REACHED)
+    assert "choosing" not in page(scene.path), "it was about an end that was taken back"
+
+
 def test_an_error_is_at_most_its_target_and_fits_on_the_paper(scene: Scene) -> None:
     scene.settings = replace(SETTINGS, target=TargetSettings("log_loss", 0.3))
     scene.imported().asks(90).answers(90).round(0, 1.4, 1.1, 1.7).look(1, 0, 190, 200, 0.2591, Verdict.CERTIFIED)
@@ -360,6 +373,7 @@ def test_the_json_holds_what_is_listed_and_no_more(scene: Scene) -> None:
             "next",
             "left",
             "hindrance",
+            "control",
             "notice",
             "name",
             "metric",
