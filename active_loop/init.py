@@ -318,8 +318,10 @@ def _tested(seen: Inspection, shown: Sequence[str], given: Given, test: Path) ->
         column = likely[0]
     if column.name in shown:
         raise ConfigError(f'"{column.name}" is shown and holds the answers: people and model would be told them.')
-    known = {each.name: each.values for each in seen.columns}.get(column.name, {})
-    return replace(column, values=Counter(column.values) + Counter(known))
+    values = Counter(column.values)
+    for each in seen.columns:
+        values.update(each.values if each.name == column.name else {})
+    return replace(column, values=dict(values.most_common()), n_filled=values.total())
 
 
 def _classes(

@@ -464,6 +464,17 @@ def test_init_writes_a_loop_with_the_test_file_that_is_named(tmp_path: Path) -> 
     assert ended.decision.verdict == Verdict.CERTIFIED
 
 
+def test_init_counts_the_answers_of_both_files_once(tmp_path: Path) -> None:
+    labels = write_both(tmp_path)
+    rows = [[*row, label] for row, label in zip(read_rows(tmp_path / "points.csv"), labels, strict=True)]
+    write_rows(tmp_path / "points.csv", ["x", "y", "colour"], rows)
+    heard: list[str] = []
+    told_file = Given(test=tmp_path / "test.csv", answer="colour", budget=90)
+    to = write_loop(tmp_path / "loop", tmp_path / "points.csv", told_file, None, heard.append)
+    assert to.target.metric == "accuracy", "no class has a majority"
+    assert any("it would leave nothing to ask" in line for line in heard)
+
+
 def test_init_writes_nothing_for_a_test_file_that_cannot_be_used(tmp_path: Path) -> None:
     write_both(tmp_path)
     data, place = tmp_path / "points.csv", tmp_path / "loop"
