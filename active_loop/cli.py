@@ -260,7 +260,7 @@ def simulate(folder: Path | None, column: str | None, keep: Path | None, as_json
         settings = _changed(settings, **changes)
         answers = known_answers(settings, folder, column)
         place = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="active-loop-")))
-        settings = simulated(settings, folder)
+        settings = simulated(settings, folder, column)
         write_settings(settings, place / "loop.toml")  # which refuses what no loop can be told
         if keep:
             place = _new(keep)

@@ -18,7 +18,7 @@ from .loop import Loop
 from .report import Status, status
 from .runner import InlineRunner
 from .settings import Settings
-from .sources import open_source
+from .sources import TableSource, open_source
 from .store import FolderLock, Store
 
 
@@ -58,17 +58,21 @@ def simulate(
 
     The loop's own files go into `keep`, or into a temporary folder that is removed.
     """
-    settings = simulated(settings, folder)
+    settings = simulated(settings, folder, settings.data.answer)
     with tempfile.TemporaryDirectory(prefix="active-loop-") as temporary:
         return run(settings, keep or Path(temporary), Oracle(answers), report, known=False)
 
 
-def simulated(settings: Settings, folder: Path) -> Settings:
+def simulated(settings: Settings, folder: Path, column: str) -> Settings:
     """The settings of `folder` for a simulation anywhere else: data found from there, answers by the oracle alone.
 
-    A test file keeps its answers, and so the name of their column.
+    The `column` that holds the answers is neither shown nor learned from. A test file keeps its answers, and so the
+    name of their column.
     """
     data = settings.data
+    source = open_source(replace(data, answer=column, test="", embeddings=""), folder)
+    if isinstance(source, TableSource):  # where nothing is named, all columns but that of the answers
+        data = replace(data, show=source.show, use=source.use)
     path, test, embeddings = (
         str((folder / name).resolve()) if name else "" for name in (data.path, data.test, data.embeddings)
     )

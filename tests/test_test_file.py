@@ -28,7 +28,7 @@ from active_loop.runner import InlineRunner
 from active_loop.scoring import RoundJob
 from active_loop.session import examine, image_root
 from active_loop.settings import DataSettings, LookPlan, Settings
-from active_loop.simulate import known_answers, simulate
+from active_loop.simulate import known_answers, simulate, simulated
 from active_loop.sources import check_unchanged, open_source
 
 BESIDE = {"test": "test.csv", "answer": "colour"}
@@ -143,7 +143,7 @@ def test_features_are_fitted_on_no_test_row(tmp_path: Path) -> None:
 
 def test_the_test_order_is_one_random_permutation_of_the_file(tmp_path: Path) -> None:
     write_both(tmp_path)
-    orders = []
+    orders: list[list[int]] = []
     for seed in (0, 0, 1):
         folder = tmp_path / f"loop{len(orders)}"
         folder.mkdir()
@@ -243,6 +243,24 @@ def test_a_simulation_hides_the_answers_of_the_data_and_keeps_those_of_the_test(
     assert ended.status.verdict == Verdict.CERTIFIED
     assert ended.status.pool_answers >= 40
     assert ended.status.test_answers == 0
+
+
+@pytest.mark.parametrize("data", [BESIDE, {"answer": ""}])
+def test_a_simulation_neither_shows_the_answers_nor_learns_from_them(tmp_path: Path, data: dict[str, str]) -> None:
+    labels = write_both(tmp_path)
+    rows = [[*row, label] for row, label in zip(read_rows(tmp_path / "points.csv"), labels, strict=True)]
+    write_rows(tmp_path / "points.csv", ["x", "y", "colour"], rows)
+    to = simulated(told(data={**data, "show": ()}), tmp_path, "colour")
+    source = open_source(to.data, tmp_path, known=False)
+    assert source.shown(["0"]) == [{"row": {"x": rows[0][0], "y": rows[0][1]}}]
+    assert list(source.content(["0"]).columns) == ["x", "y"]
+
+
+def test_nothing_is_said_of_a_model_that_would_learn_from_the_test_answers(tmp_path: Path) -> None:
+    loop, rounds = watched(tmp_path, write_both(tmp_path), told())
+    run_to_end(loop)
+    assert status(loop.store).refit is None
+    assert rounds[-1].number == loop.store.rounds()[-1].number
 
 
 # what is refused
@@ -480,9 +498,9 @@ def test_init_writes_nothing_for_a_test_file_that_cannot_be_used(tmp_path: Path)
     data, place = tmp_path / "points.csv", tmp_path / "loop"
     for test, match in (("points.csv", "looks like answers"), ("apart", "a folder"), ("gone.csv", "cannot find")):
         with pytest.raises(ActiveLoopError, match=match):
-            write_loop(place, data, Given(test=tmp_path / test, classes="red,green,blue"), None, str)
+            write_loop(place, data, Given(test=tmp_path / test, classes="red,green,blue"), None, lambda line: None)
     tests = read_rows(tmp_path / "test.csv")
     write_rows(tmp_path / "test.csv", ["x", "y", "colour"], [*tests, [*read_rows(data)[4], "red"]])
     with pytest.raises(DataError, match=r"1 of the 61 items of test.csv are also in points.csv"):
-        write_loop(place, data, Given(test=tmp_path / "test.csv"), None, str)
+        write_loop(place, data, Given(test=tmp_path / "test.csv"), None, lambda line: None)
     assert not place.exists()
