@@ -456,8 +456,11 @@ class Loop:
         return Progressed(f"{len(left)} open asks withdrawn")
 
     def _refit(self) -> StepResult | None:
-        """After a certificate: learn from every answer, and record what the certificate is worth for that model."""
-        looks = self.store.looks()
+        """After a certificate: learn from every answer, and record what the certificate is worth for that model.
+
+        Brought test items all have an answer: nothing is left on which that model could be compared, and none is made.
+        """
+        looks = [] if self.standing.plan.brought else self.store.looks()
         if not looks or looks[-1].verdict != Verdict.CERTIFIED or self.store.events("refitted"):
             return None
         look, last = looks[-1], self.store.rounds()[-1]
