@@ -2,8 +2,9 @@
 
 A loop may draw a share of each batch at random, from all that nobody had been asked about. Once it has stopped, two
 models are fitted that differ in nothing but this: one learned from items that were chosen, the other from as many that
-chance drew. Both are read on the same test answers. Nothing here trains, asks or decides, and none of it is known
-before the end; what was not measured is not claimed.
+chance drew. Both are read on the same test answers. How far two models differ by luck alone is seen by dealing the same
+labels out to two sides at random, again and again. Nothing here trains, asks or decides, and none of it is known before
+the end; what was not measured is not claimed.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from .settings import METRICS, TargetSettings, is_mixture, positive_class
 from .tasks import Task
 
 Reals = NDArray[np.float64]
+Items = tuple[int, ...]
 
 AT_RANDOM = "at random"
 """What a mixture says of a row that nothing but chance chose."""
@@ -32,6 +34,9 @@ FEWEST_LABELS = 20
 
 FEWEST_TESTED = 30
 """Test answers below which they are not."""
+
+DEALS = 39
+"""Times the labels of both sides are dealt out at random: that none does as well has a chance of 1 in 40 by luck."""
 
 _RESAMPLES = 2000
 
@@ -54,11 +59,15 @@ class Arms:
         """How many items each side can be given, the same number for both."""
         return min(len(self.chosen), len(self.random))
 
-    @property
-    def sides(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """What the two models learn from: the shared items with the first k chosen ones, and with the first k random
-        ones."""
-        return (*self.shared, *self.chosen[: self.k]), (*self.shared, *self.random[: self.k])
+    def sides(self, rng: np.random.Generator) -> list[tuple[Items, Items]]:
+        """What pairs of models learn from, the shared items included.
+
+        First the first k chosen items, and the first k random ones; then, `DEALS` times, two random halves of these 2k.
+        """
+        own = np.array([*self.chosen[: self.k], *self.random[: self.k]], dtype=np.int64)
+        dealt = [own, *(rng.permutation(own) for _ in range(DEALS))]
+        pairs = [(each[: self.k].tolist(), each[self.k :].tolist()) for each in dealt]
+        return [((*self.shared, *first), (*self.shared, *second)) for first, second in pairs]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +86,8 @@ class Drawn:
 class Comparison:
     """The metric where items were `chosen` and where chance drew them (`random`), on the same test answers.
 
-    `gain` is what choosing won (below 0: lost), between `low` and `high` with 95 % confidence.
+    `gain` is what choosing won (below 0: lost), between `low` and `high` with 95 % confidence for these two models.
+    `as_far` of `deals` random halves of the same labels differ as much, in the same direction.
     """
 
     chosen: float
@@ -85,6 +95,13 @@ class Comparison:
     gain: float
     low: float
     high: float
+    as_far: int
+    deals: int
+
+    @property
+    def is_luck(self) -> bool:
+        """Whether two random sides differ so far more often than in 1 of 40 cases."""
+        return 40 * (1 + self.as_far) > 1 + self.deals
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,22 +185,33 @@ def compare(
     random: Reals,
     rng: np.random.Generator,
 ) -> Comparison:
-    """The two models on the same test answers.
+    """The two models on the same test answers, among the pairs that `Arms.sides` names.
 
-    `truth` (n,) are the codes of the test answers, `chosen` and `random` (n, …) what the two models predict. The
-    interval of accuracy is exact and never too narrow; of another metric it is that of 2,000 paired resamples.
+    `truth` (n,) are the codes of the test answers, `chosen` and `random` (pairs, n, …) what the models of each pair
+    predict, the measured pair first. The interval of accuracy is exact; of another metric it is that of 2,000 paired
+    resamples. If chosen items are no other than random ones, all pairs are alike, and the first is the best of 40 with
+    a chance of 1 in 40, or less where they tie (a permutation test: Fisher 1935).
     """
     metric, sign = metric_for(task, target), -1 if METRICS[target.metric].error else 1
-    values = metric.value(truth, chosen), metric.value(truth, random)
+    values = [(metric.value(truth, one), metric.value(truth, other)) for one, other in zip(chosen, random, strict=True)]
+    gain, *dealt = (sign * (one - other) for one, other in values)
+    as_far = sum(each >= gain if gain > 0 else each <= gain for each in dealt)
+    low, high = _interval(task, target, truth, chosen[0], random[0], rng)
+    return Comparison(*values[0], gain, low, high, as_far, len(dealt))
+
+
+def _interval(
+    task: Task, target: TargetSettings, truth: Codes, chosen: Reals, random: Reals, rng: np.random.Generator
+) -> tuple[float, float]:
+    """What choosing won, with 95 % confidence, for these two models."""
+    metric, sign = metric_for(task, target), -1 if METRICS[target.metric].error else 1
     if target.metric in ("accuracy", "subset_accuracy"):
         first, second = _right(task, truth, chosen), _right(task, truth, random)
-        low, high = paired_interval(int(np.sum(first & ~second)), int(np.sum(second & ~first)), len(truth))
-    else:
-        picks = rng.integers(0, len(truth), size=(_RESAMPLES, len(truth)))
-        gains = [metric.value(truth[pick], chosen[pick]) - metric.value(truth[pick], random[pick]) for pick in picks]
-        low, high = (float(each) for each in np.quantile(sign * np.array(gains), [0.025, 0.975]))
-    gain = sign * (values[0] - values[1])
-    return Comparison(*values, gain, low, high)
+        return paired_interval(int(np.sum(first & ~second)), int(np.sum(second & ~first)), len(truth))
+    picks = rng.integers(0, len(truth), size=(_RESAMPLES, len(truth)))
+    gains = [metric.value(truth[pick], chosen[pick]) - metric.value(truth[pick], random[pick]) for pick in picks]
+    low, high = np.quantile(sign * np.array(gains), [0.025, 0.975])
+    return float(low), float(high)
 
 
 def paired_interval(won: int, lost: int, n: int) -> tuple[float, float]:
@@ -222,10 +250,17 @@ def sentence(control: Control) -> str:
         f"ones {found.random:.3f} on {control.n} test answers (difference {found.gain:.3f}, 95 % interval "
         f"{low:.3f} to {high:.3f})"
     )
+    if (found.low > 0 or found.high < 0) and found.is_luck:
+        return (
+            f"{measured}; but {found.as_far} of {found.deals} random halves of the same labels differ as much: that "
+            "can be luck, and nothing is claimed."
+        )
     if found.low > 0:
-        return f"{measured}: choosing was worth it here."
+        return f"{measured}, more than in {found.deals} random halves of the same labels: choosing was worth it here."
     if found.high < 0:
-        return f"{measured}: random items were better here."
+        return (
+            f"{measured}, more than in {found.deals} random halves of the same labels: random items were better here."
+        )
     return f"{measured}: no difference can be shown with {control.k} labels a side; nothing is claimed."
 
 
@@ -234,10 +269,10 @@ def sentence_of_drawn(found: Drawn) -> str:
     if not found.n:
         return ""
     most = Counter(found.classes).most_common(_CLASSES_NAMED)
-    classes = ", ".join(f"{name} {_share(count, found.n)}" for name, count in most)
+    classes = ", ".join(f"{name}: {_share(count, found.n)}" for name, count in most)
     more = f" and {len(found.classes) - len(most)} more classes" if len(found.classes) > len(most) else ""
     return (
-        f"Of what nobody had been asked about, chance drew {found.n} items: {classes}{more}. The model of their round "
+        f"Of what nobody had been asked about, chance drew {found.n} items ({classes}{more}). The model of their round "
         f"had predicted {found.right} right before anybody answered: {_share(found.right, found.n)}."
     )
 

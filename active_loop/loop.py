@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from . import intake, looks
 from .changes import refuse_changes
-from .control import Arms, Comparison, Control, arms, compare, drawn, named
+from .control import Arms, Comparison, Control, Items, arms, compare, drawn, named
 from .control import obstacle as no_comparison
 from .domain import (
     COLD_START,
@@ -471,9 +471,7 @@ class Loop:
             self.store.add_event("refitted", found.as_dict())
             return Progressed("nothing to be said of a model that learned from all answers")
         if not self.runner.busy:
-            everything = {item: each.label for item, each in merged.items() if each.label}
-            test = [self.standing.test_order[place] for place in unseen]
-            self.runner.submit(self._fit_job(last, everything, test) if self._features else self._encode_job())
+            self.runner.submit(self._refit_job(last, unseen) if self._features else self._encode_job())
         result = self.runner.poll()
         if result is None:
             return WaitingForTraining(last.number + 1)
@@ -487,6 +485,12 @@ class Loop:
             self.store.add_event("refitted", found.as_dict())
             return Progressed("a model learned from all answers")
         return Progressed("ready to learn from all answers")
+
+    def _refit_job(self, last: Round, unseen: Sequence[int]) -> RoundJob:
+        """A fit on every label there is; `unseen` are places of the test order that nobody answered."""
+        labels = {item: merged.label for item, merged in self.standing.merged().items() if merged.label}
+        test = [self.standing.test_order[place] for place in unseen]
+        return self._fit_job(self._job(last, rank=False), labels, test)
 
     def _control(self) -> StepResult | None:
         """After the end: what the random share of the batches shows, where there was one."""
@@ -506,13 +510,13 @@ class Loop:
                 return sides
             truth = truth_codes(task, [labels[order[place]] for place in tested])
             rng = np.random.default_rng([self.settings.seed, 6, stop])
-            compared = compare(task, target, truth, sides.chosen[tested], sides.random[tested], rng)
+            compared = compare(task, target, truth, sides.chosen[:, tested], sides.random[:, tested], rng)
         control = Control.made(shown, found, len(tested), drawn(asks, pool), compared)
         self.store.add_event("control", control.as_dict())
         return Progressed("chosen items were compared with random ones")
 
     def _sides(self, found: Arms, labels: Mapping[int, str]) -> Sides | StepResult:
-        """What two models predict of the reserved items; until both are fitted, the step that was made towards it."""
+        """What the models predict of the reserved items; until all are fitted, the step that was made towards it."""
         last = self.store.rounds()[-1]
         if not self.runner.busy:
             self.runner.submit(self._sides_job(last, found, labels) if self._features else self._encode_job())
@@ -526,18 +530,21 @@ class Loop:
         return Progressed("ready to compare chosen items with random ones")
 
     def _sides_job(self, last: Round, found: Arms, labels: Mapping[int, str]) -> SidesJob:
-        """Two fits that differ in what they learned from; no reserved item is among it."""
-        chosen, random = (
-            self._fit_job(last, {item: labels[item] for item in side}, self.standing.test_order) for side in found.sides
-        )
-        return SidesJob(chosen, random)
+        """Pairs of fits that differ in what they learned from; no reserved item is among it."""
+        rng, order = np.random.default_rng([self.settings.seed, 7]), self.standing.test_order
+        job = self._job(last, rank=False)
 
-    def _fit_job(self, last: Round, labels: Mapping[int, str], test: Sequence[int]) -> RoundJob:
-        """A fit on these labels, that chooses nothing and predicts these reserved items."""
+        def fit(side: Items) -> RoundJob:
+            return self._fit_job(job, {item: labels[item] for item in side}, order)
+
+        return SidesJob(tuple((fit(chosen), fit(random)) for chosen, random in found.sides(rng)))
+
+    def _fit_job(self, job: RoundJob, labels: Mapping[int, str], test: Sequence[int]) -> RoundJob:
+        """A round's fit on these labels instead, that chooses nothing and predicts these reserved items."""
         labelled, nothing = np.array(sorted(labels), dtype=np.int64), np.empty(0, dtype=np.int64)
         return replace(
-            self._job(last, rank=False),
-            number=last.number + 1,
+            job,
+            number=job.number + 1,
             labelled=labelled,
             codes=np.asarray(self.standing.task.encode([labels[int(item)] for item in labelled]), dtype=np.int64),
             candidates=nothing,

@@ -105,7 +105,7 @@ class RoundResult:
 
 @dataclass(frozen=True, slots=True)
 class Sides:
-    """What two models predict of the same items: one of chosen items, and one of as many that chance drew."""
+    """What pairs of models predict of the same items, (pairs, n, …) each: see `control.Arms.sides`."""
 
     chosen: NDArray[np.float64]
     random: NDArray[np.float64]
@@ -113,13 +113,13 @@ class Sides:
 
 @dataclass(frozen=True, slots=True)
 class SidesJob:
-    """Fit two models that differ in their labels alone, and predict the reserved items with both."""
+    """Fit pairs of models that differ in their labels alone, and predict the reserved items with all of them."""
 
-    chosen: RoundJob
-    random: RoundJob
+    pairs: tuple[tuple[RoundJob, RoundJob], ...]
 
     def run(self) -> Sides:
-        return Sides(self.chosen.run().test_mean, self.random.run().test_mean)
+        chosen, random = zip(*((one.run().test_mean, other.run().test_mean) for one, other in self.pairs), strict=True)
+        return Sides(np.stack(chosen), np.stack(random))
 
 
 def warm_up() -> None:

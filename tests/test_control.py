@@ -17,6 +17,7 @@ from rich.console import Console
 from test_crash import Fate, Killed, MortalStore
 
 from active_loop.control import (
+    DEALS,
     Arms,
     Comparison,
     Control,
@@ -74,7 +75,12 @@ def test_both_sides_have_as_many_labels_of_their_own_and_share_what_came_before_
     found = arms(asks, labels)
     assert found == Arms(shared=(0, 1), chosen=(2, 5, 7), random=(3, 6))
     assert found.k == 2
-    assert found.sides == ((0, 1, 2, 5), (0, 1, 3, 6))
+    first, *dealt = found.sides(np.random.default_rng(0))
+    assert first == ((0, 1, 2, 5), (0, 1, 3, 6))
+    assert len(dealt) == DEALS
+    assert all(one[:2] == other[:2] == (0, 1) for one, other in dealt)
+    assert all(sorted(one[2:] + other[2:]) == [2, 3, 5, 6] for one, other in dealt)
+    assert len({frozenset(one) for one, _ in dealt}) == 6, "every half comes about"
 
 
 def test_random_is_what_a_mixture_drew_from_all_and_nothing_else() -> None:
@@ -90,7 +96,7 @@ def test_what_chance_drew_is_counted_with_what_was_foretold_of_it() -> None:
     assert found == Drawn(2, 1, {"ham": 1, "spam": 1})
     said = sentence_of_drawn(found)
     assert said.startswith(
-        "Of what nobody had been asked about, chance drew 2 items: ham 0.50 [0.01 – 0.99], spam 0.50"
+        "Of what nobody had been asked about, chance drew 2 items (ham: 0.50 [0.01 – 0.99], spam: 0.50"
     )
     assert said.endswith("had predicted 1 right before anybody answered: 0.50 [0.01 – 0.99].")
     assert sentence_of_drawn(Drawn()) == ""
@@ -121,7 +127,10 @@ def test_the_better_side_gains_whichever_way_the_metric_counts(metric: str) -> N
     truth = truth_codes(task, ["ham", "spam"] * 60)
     good, bad = (np.abs(np.eye(2)[truth] - wrong[:, None]) for wrong in (tile(10, 0.9), tile(3, 0.9)))
     for first, second, sign in ((good, bad, 1), (bad, good, -1), (good, good, 0)):
-        found = compare(task, target, truth, first, second, np.random.default_rng(0))
+        equal = [bad] * DEALS
+        both = np.array([first, *equal]), np.array([second, *equal])
+        found = compare(task, target, truth, *both, np.random.default_rng(0))
+        assert (found.as_far, found.is_luck) == ((0, False) if sign else (DEALS, True))
         assert found.low <= found.gain <= found.high
         assert np.sign([found.low, found.high]).tolist() == [sign, sign] if sign else found.low <= 0 <= found.high
 
@@ -131,12 +140,32 @@ def tile(every: int, amount: float) -> np.ndarray[Any, np.dtype[np.float64]]:
     return np.where(np.arange(120) % every == 0, amount, 0.05)
 
 
+def test_where_choosing_does_nothing_it_is_seldom_said_to_be_worth_it() -> None:
+    """Two models that are right on a share that the luck of their draw moves: in at most 1 of 40 cases each way, and 3
+    standard errors of 400 of them; the interval, which knows only the luck of the test answers, would say it oftener.
+    """
+    task, target = make_task(TaskSettings(classes=("ham", "spam"))), TargetSettings()
+    rng, said, wider = np.random.default_rng(2), [], []
+    truth = np.zeros(160, dtype=np.int64)
+    for _ in range(400):
+        hard = rng.random(160)  # which items are hard is the same for all models
+        shares = np.clip(rng.normal(0.85, 0.05, size=(2, 1 + DEALS, 1)), 0, 1)
+        right = hard + rng.normal(scale=0.1, size=(2, 1 + DEALS, 160)) < shares
+        proba = np.stack([right, ~right], axis=-1).astype(float)
+        found = compare(task, target, truth, *proba, rng)
+        differs = found.low > 0 or found.high < 0
+        said.append(differs and not found.is_luck)
+        wider.append(differs)
+    assert np.mean(said) <= 0.05 + 3 * (0.05 * 0.95 / 400) ** 0.5
+    assert np.mean(wider) > 0.1
+
+
 # What is said.
 
 
-def control(low: float, high: float, obstacle: str = "", n: int = 160) -> Control:
-    compared = None if obstacle else Comparison(0.91, 0.87, 0.04, low, high)
-    return Control("accuracy", 24, 10, n, Drawn(), compared, obstacle)
+def control(low: float, high: float, obstacle: str = "", as_far: int = 0) -> Control:
+    compared = None if obstacle else Comparison(0.91, 0.87, 0.04, low, high, as_far, 39)
+    return Control("accuracy", 24, 10, 160, Drawn(), compared, obstacle)
 
 
 def test_each_case_has_its_sentence_and_none_claims_what_was_not_measured() -> None:
@@ -144,10 +173,17 @@ def test_each_case_has_its_sentence_and_none_claims_what_was_not_measured() -> N
         "With 24 labels a side beside 10 that both share, chosen items gave accuracy 0.910 and random ones 0.870 on "
         "160 test answers (difference 0.040, 95 % interval "
     )
-    assert sentence(control(0.0049, 0.0801)) == f"{measured}0.004 to 0.081): choosing was worth it here."
-    assert sentence(control(-0.0801, -0.0049)) == f"{measured}-0.081 to -0.004): random items were better here."
+    dealt = "more than in 39 random halves of the same labels"
+    assert sentence(control(0.0049, 0.0801)) == f"{measured}0.004 to 0.081), {dealt}: choosing was worth it here."
+    assert (
+        sentence(control(-0.0801, -0.0049)) == f"{measured}-0.081 to -0.004), {dealt}: random items were better here."
+    )
     assert sentence(control(-0.01, 0.08)) == (
         f"{measured}-0.010 to 0.080): no difference can be shown with 24 labels a side; nothing is claimed."
+    )
+    assert sentence(control(0.0049, 0.0801, as_far=1)) == (
+        f"{measured}0.004 to 0.081); but 1 of 39 random halves of the same labels differ as much: that can be luck, "
+        "and nothing is claimed."
     )
 
 
@@ -203,12 +239,14 @@ def test_both_models_are_fitted_on_the_same_number_of_pool_items(ended: Loop) ->
     labels = {item: merged.label for item, merged in ended.standing.merged().items() if merged.label}
     pool = {item: label for item, label in labels.items() if item not in ended.standing.test_order}
     found = arms(ended.store.asks(), pool)
-    job = ended._sides_job(ended.store.rounds()[-1], found, pool)
-    assert len(job.chosen.labelled) == len(job.random.labelled) == found.k + ended.settings.n0
-    assert set(job.chosen.labelled) & set(job.random.labelled) == set(found.shared)
-    assert job.chosen.seed == job.random.seed
-    for side in (job.chosen, job.random):
-        assert side.test.tolist() == ended.standing.test_order, "the guard in front of a fit knows every reserved item"
+    pairs = ended._sides_job(ended.store.rounds()[-1], found, pool).pairs
+    assert set(pairs[0][0].labelled) == {*found.shared, *found.chosen[: found.k]}
+    assert set(pairs[0][1].labelled) == {*found.shared, *found.random}
+    for one, other in pairs:
+        assert len(one.labelled) == len(other.labelled) == found.k + ended.settings.n0
+        assert set(one.labelled) & set(other.labelled) == set(found.shared)
+        assert one.seed == other.seed
+        assert one.test.tolist() == ended.standing.test_order, "the guard in front of a fit knows every reserved item"
 
 
 def test_the_end_is_told_in_the_terminal_and_on_the_page_and_nothing_before(ended: Loop) -> None:

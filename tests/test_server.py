@@ -288,7 +288,7 @@ def test_a_stopped_loop_says_why_and_how_far_it_came(
 
 
 def test_a_stopped_loop_says_whether_choosing_was_worth_it_and_a_running_one_does_not(scene: Scene) -> None:
-    found = Control("accuracy", 24, 10, 160, Drawn(30, 27, {"oak": 30}), Comparison(0.9, 0.8, 0.1, 0.01, 0.2))
+    found = Control("accuracy", 24, 10, 160, Drawn(30, 27, {"oak": 30}), Comparison(0.9, 0.8, 0.1, 0.01, 0.2, 0, 39))
     scene.imported().asks(90).answers(90).round(0, 0.95, 0.9, 0.98).stopped("budget", Verdict.NOT_REACHED)
     assert get(app_of(scene.path), "/status.json").json["control"] == []
     scene.store.add_event("control", found.as_dict())
