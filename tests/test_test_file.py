@@ -134,6 +134,28 @@ def test_whatever_the_seed_no_test_row_is_learned_from_chosen_or_compared_on(
     assert not {ask.item for ask in loop.store.asks()} & set(range(150, 210))
 
 
+def test_the_answers_of_the_test_file_move_nothing_but_the_looks(tmp_path: Path) -> None:
+    trails = []
+    for name in ("true", "false"):
+        folder = tmp_path / name
+        labels = write_both(folder)
+        rows = read_rows(folder / "test.csv")
+        if name == "false":  # every answer another one
+            rows = [[x, y, CLASSES[CLASSES.index(label) - 1]] for x, y, label in rows]
+            write_rows(folder / "test.csv", ["x", "y", "colour"], rows)
+        loop = open_loop(folder, Oracle(labels), told(target={"value": 0.7}))
+        run_to_end(loop)
+        trails.append(trail(loop.store))
+    true, false = trails
+    n = len(true["rounds"])
+    assert true["looks"][-1].verdict == Verdict.CERTIFIED
+    assert {look.verdict for look in false["looks"]} == {Verdict.NOT_REACHED}
+    assert n < len(false["rounds"])
+    assert [row[1] for row in true["rounds"]] == [row[1] for row in false["rounds"]][:n]
+    asked = [[ask.item for ask in each["asks"] if ask.position] for each in trails]
+    assert asked[0] == asked[1][: len(asked[0])]
+
+
 def test_features_are_fitted_on_no_test_row(tmp_path: Path) -> None:
     write_both(tmp_path)
     loop = open_loop(tmp_path, Oracle([]), told())
