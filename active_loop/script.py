@@ -6,7 +6,7 @@ import shutil
 import tempfile
 import weakref
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -86,6 +86,8 @@ class Loop:
         classes: Sequence[str],
         text: str = "",
         columns: Sequence[str] = (),
+        test: pd.DataFrame | None = None,
+        answer: str = "",
         target: Target = Target(),
         budget: int = 400,
         strategy: str = "auto",
@@ -95,14 +97,18 @@ class Loop:
     ) -> Loop:
         """A loop over the rows of a data frame: one column of `text`, or a table of `columns`.
 
-        The rows are written into the loop's folder (a temporary one by default), so that the loop can go on later.
+        `test` has rows of the same kind that alone test, with their answers in its column `answer`. All rows are
+        written into the loop's folder (a temporary one by default), so that the loop can go on later.
         """
         if bool(text) == bool(columns):
             raise ConfigError("name either one column of text (text=...) or the columns of a table (columns=[...]).")
+        if (test is None) != (not answer):
+            raise ConfigError("a test frame and the name of its column of answers go together (test=..., answer=...).")
         shown = (text,) if text else tuple(columns)
+        data = DataSettings(path="data.parquet", kind="text" if text else "table", show=shown)
         settings = Settings(
             seed=seed,
-            data=DataSettings(path="data.parquet", kind="text" if text else "table", show=shown),
+            data=data if test is None else replace(data, test="test.parquet", answer=answer),
             task=TaskSettings(classes=tuple(classes)),
             target=TargetSettings(metric=target.metric, value=target.value),
             budget=BudgetSettings(answers=budget),
@@ -112,6 +118,8 @@ class Loop:
         )
         made = cls(settings, folder)
         frame[list(shown)].to_parquet(made.folder / "data.parquet", index=False)
+        if test is not None:
+            test[[*shown, answer]].to_parquet(made.folder / "test.parquet", index=False)
         return made
 
     def run(self, backend: LabelingBackend) -> Result:

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from loops import CLASSES, open_loop, run_to_end, settings, trail, write_points
 from PIL import Image
 
+from active_loop import script
 from active_loop.domain import Purpose, Split, Stopped, Verdict
 from active_loop.errors import ActiveLoopError, ConfigError, DataError
 from active_loop.init import Given, outlook, write_loop
@@ -26,6 +27,7 @@ from active_loop.planning import Premises, make_plan, sentences
 from active_loop.report import export_rows, status
 from active_loop.runner import InlineRunner
 from active_loop.scoring import RoundJob
+from active_loop.script import Target
 from active_loop.session import examine, image_root
 from active_loop.settings import DataSettings, LookPlan, Settings
 from active_loop.simulate import known_answers, simulate, simulated
@@ -283,6 +285,24 @@ def test_nothing_is_said_of_a_model_that_would_learn_from_the_test_answers(tmp_p
     run_to_end(loop)
     assert status(loop.store).refit is None
     assert rounds[-1].number == loop.store.rounds()[-1].number
+
+
+def test_a_script_hands_its_test_rows_over_as_a_frame(tmp_path: Path) -> None:
+    import pandas as pd
+
+    labels = write_both(tmp_path)
+    frame = pd.read_csv(tmp_path / "points.csv")
+    test = pd.read_csv(tmp_path / "test.csv")
+    target = Target("accuracy", 0.8)
+    loop = script.Loop.from_frame(
+        frame, columns=["x", "y"], test=test, answer="colour", classes=CLASSES, target=target, budget=90
+    )
+    found = loop.run(Oracle(labels))
+    assert found.verdict == Verdict.CERTIFIED
+    assert found.status.looks[0].n == 60
+    assert found.labels_used == found.status.pool_answers
+    with pytest.raises(ConfigError, match="go together"):
+        script.Loop.from_frame(frame, columns=["x", "y"], test=test, classes=CLASSES)
 
 
 # what is refused
