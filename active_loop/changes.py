@@ -31,6 +31,8 @@ def refuse_changes(store: Store, settings: Settings) -> None:
         return
     changed = differences(from_json(known[1]), settings)
     fixed = [key for key in changed if _within(key, _FIXED)]
+    if from_json(known[1]).is_search != settings.is_search:
+        fixed.append("target.metric")  # a search has reserved nothing, and everything else has
     if fixed:
         raise ConfigError(
             f"cannot change {', '.join(fixed)}: the items and their test order rest on it since the import; "

@@ -181,6 +181,9 @@ def plan(
         records = open_source(settings.data, folder).records()
         n_test = sum(record.test for record in records)
         n_items = len(records) - n_test if n_items is None else n_items
+    if settings.is_search:
+        _plan_search(settings, n_items, positive_share, as_json)
+        return
     day = first_day(start, settings.budget)
     found = make_plan(Premises(settings, day, n_items, qualities, positive_share, agreement, n_test))
     if as_json:
@@ -194,6 +197,24 @@ def plan(
     click.echo(f" {LEGEND}")
     for note in found.notes:
         click.echo(f" ! {note}")
+
+
+def _plan_search(settings: Settings, n_items: int | None, share: float | None, as_json: bool) -> None:
+    """What a search costs, in sentences."""
+    from dataclasses import asdict
+
+    from .screening import SHARES, prices, table
+    from .settings import check
+
+    check(settings)
+    if not n_items or n_items < 1:
+        raise ConfigError("cannot plan a search without the number of items: give it by --items.")
+    found = prices(settings, n_items, SHARES if share is None else (share,))
+    if as_json:
+        _print_json([{**asdict(price), "answers": price.answers} for price in found])
+        return
+    click.echo(f" A proof that {100 * settings.target.value:g} % were found, if the chosen items hold them all:")
+    _console().print(_grid(*table(found, n_items)))
 
 
 @main.command("import")

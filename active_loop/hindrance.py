@@ -42,7 +42,7 @@ def hindrance(settings: Settings, plan: LookPlan, looked: int, reading: Score | 
     if settings.obstacle:
         return f"at all: {settings.obstacle}"
     if settings.target.metric not in _OF_ALL_ITEMS:
-        return ""
+        return ""  # of a search, the sample that it takes is told with the plan
     if best <= settings.target.value:
         return f"with these annotators' agreement: where they differ so much, no model can show more than {best:.3f}"
     return _by_size(settings, plan, looked) or _by_quality(settings, plan, looked, reading)

@@ -25,6 +25,7 @@ from .evaluate import ENOUGH, doubt, lower_bound, shares_of
 from .inspection import Column, Inspection, inspect
 from .intake import refuse_unusable
 from .planning import hopeless, named
+from .screening import outlook as outlook_of_search
 from .settings import (
     METRICS,
     BudgetSettings,
@@ -109,6 +110,8 @@ def outlook(settings: Settings, n_items: int, n_test: int = 0) -> str:
 
     `n_test` items of a test file are not among the `n_items`.
     """
+    if settings.is_search:
+        return f"→ {outlook_of_search(settings, n_items)}"
     proof = proof_of(settings, n_items, n_test=n_test)
     if settings.target.metric not in ("accuracy", "macro_f1"):
         return f"→ {_within_reach_of_others(settings, proof)}"

@@ -20,7 +20,7 @@ from .domain import Annotation, AnswerKind, Item, Split
 from .errors import DataError
 from .records import Record, Source
 from .reserve import brought, draw
-from .settings import Settings
+from .settings import LookPlan, Settings
 from .tasks import Task
 
 
@@ -38,13 +38,10 @@ def first(source: Source, settings: Settings, task: Task, at: datetime) -> Intak
 
     Raises `DataError` for what `refuse_unusable` refuses, and if nothing is left on one side of the test split.
     """
-    records, budget = source.records(), settings.budget.answers
+    records = source.records()
     refuse_unusable(records, settings, task)
     tests = [position for position, record in enumerate(records) if record.test]
-    if tests:
-        plan, ranks = brought(tests, budget, settings.seed)
-    else:
-        plan, ranks = draw(len(records), budget, settings.seed, [record.group for record in records])
+    plan, ranks = _tests(records, tests, settings)
     answers = _answers(records, at)
     facts = {
         "source": source.name,
@@ -58,6 +55,16 @@ def first(source: Source, settings: Settings, task: Task, at: datetime) -> Intak
         "brought": len(tests),
     }
     return Intake(_items(records, 0, source.name, ranks), answers, facts)
+
+
+def _tests(records: Sequence[Record], tests: Sequence[int], settings: Settings) -> tuple[LookPlan, dict[int, int]]:
+    """The plan of the looks, and the test order; a search draws what it tests when it has run dry."""
+    budget, seed = settings.budget.answers, settings.seed
+    if settings.is_search:
+        return LookPlan(budget, 0, 0), {}
+    if tests:
+        return brought(tests, budget, seed)
+    return draw(len(records), budget, seed, [record.group for record in records])
 
 
 def later(source: Source, known: Sequence[Item], facts: Mapping[str, Any], seed: int) -> Intake:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from . import intake, looks
+from . import intake, looks, screening
 from .changes import refuse_changes
 from .control import Arms, Comparison, Control, Items, arms, compare, drawn, named
 from .control import obstacle as no_comparison
@@ -47,12 +47,13 @@ from .labeling import LabelingBackend, Publication
 from .predictions import Predictions
 from .records import Source
 from .refit import obstacle, refit
+from .reserve import Prefix
 from .runner import Runner
 from .scoring import EncodeJob, RoundJob, RoundResult, Sides, SidesJob
 from .settings import Settings, check, to_json
 from .sources import check_unchanged
 from .standing import Standing
-from .stopping import decide, earlier_round, gate, in_force, limits, opened
+from .stopping import decide, earlier_round, in_force, limits, opened
 from .store import Store
 from .tasks import make_task
 
@@ -292,7 +293,7 @@ class Loop:
             test=np.array(self.standing.test_order, dtype=np.int64),
             classes=settings.task.classes,
             model=settings.model,
-            strategy=settings.query.cold_start if cold else settings.query.strategy,
+            strategy=settings.query.cold_start if cold else settings.strategy,
             n=n if rank else 0,
             seed=round_.seed,
             random_share=0.0 if cold else settings.query.random_share,
@@ -318,12 +319,14 @@ class Loop:
             )
             for rank, (item, utility, why) in enumerate(zip(result.chosen, result.utilities, result.why, strict=True))
         ]
-        record = {**result.record, "agreement": self._agreement(result)}
+        agreement = self._dryness(round_) if self.settings.is_search else self._agreement(result)
+        record = {**result.record, "agreement": agreement}
         self.store.rank_round(round_.number, asks, record, self._score(round_, result))
         return Progressed(f"round {round_.number} ranked" if round_.number >= 0 else "first items chosen")
 
     def _job_strategy(self, round_: Round) -> str:
-        query = self.standing.settings_of(round_).query
+        settings = self.standing.settings_of(round_)
+        query = replace(settings.query, strategy=settings.strategy)
         return query.cold_start if round_.number == COLD_START else query.asks_by
 
     def _agreement(self, result: RoundResult) -> float | None:
@@ -335,6 +338,17 @@ class Loop:
         if index is None:
             return None
         return float(np.mean(self._predictions(earlier[index])[1] == result.sample_codes))
+
+    def _dryness(self, round_: Round) -> float | None:
+        """Share of the newest answers to chosen items that were not of the class that is searched for."""
+        if round_.number == COLD_START:
+            return None
+        merged, positive = self.standing.merge(round_.annotation_position), self.standing.positive
+        known = [each.label for each in merged.values()]
+        chosen = [
+            merged[ask.item].label for ask in self.store.asks() if ask.purpose == Purpose.POOL and ask.item in merged
+        ]
+        return screening.dryness([label for label in chosen if label], positive) if positive in known else None
 
     def _score(self, round_: Round, result: RoundResult) -> list[Score]:
         """A reading on the test answers that the round's prefix holds."""
@@ -355,11 +369,13 @@ class Loop:
 
     def _look(self) -> StepResult | None:
         """Test the claim if a look is due and its test items are resolved."""
-        if not gate(self.standing.progress()):
+        if not self.standing.gate_open():
             return None
         spending, found = self.standing.spending(), self.standing.test_prefix()
         waits = bool(found.outstanding or (found.fresh and spending.test_left))
         anytime, number = self.settings.target.proof == "anytime", spending.look
+        if self.settings.is_search:
+            return None if waits else self._look_of_search(spending.look, found)
         items = found.judged[: found.settled] if waits else found.judged
         if not items or (waits and not anytime):
             return None
@@ -385,13 +401,22 @@ class Loop:
         self.store.add_look(look, seen)
         return Progressed(f"look {number}: {look.verdict}")
 
+    def _look_of_search(self, number: int, found: Prefix) -> StepResult:
+        """Test whether enough was found, on a random sample of all that nobody chose."""
+        newest, search = self.standing.scored_rounds()[-1].number, self.standing.search()
+        look, seen = screening.judge(number, newest, self.settings, search, found, self.standing.merged())
+        self.store.add_look(look, seen)
+        return Progressed(f"look {number}: {look.verdict}")
+
     def _judged(self, anytime: bool) -> Round:
         """The round that a look is about: the newest; if it may end at any time, the one at which the gate opened."""
         frozen = opened(self.standing.progress()) if anytime else None
         return self.standing.scored_rounds()[-1 if frozen is None else frozen]
 
     def _can_look(self) -> bool:
-        """Whether there are test answers to look at, or some may come."""
+        """Whether there are test answers to look at, or some may come; a search may have nothing left to draw from."""
+        if self.settings.is_search:
+            return True
         found = self.standing.test_prefix()
         return bool(found.judged or found.outstanding or (found.fresh and self.standing.spending().test_left))
 
@@ -421,7 +446,7 @@ class Loop:
             scores=tuple(self.store.scores()),
             looks=tuple(self.store.looks()),
             stop_on=self.settings.stop_on,
-            look_is_due=gate(progress) and self._can_look(),
+            look_is_due=self.standing.gate_open() and self._can_look(),
             over=self.standing.ending() if finished and last[0].state == RoundState.RANKED else "",
             by_hand=self.settings.stop.by_hand,
             stable_rounds=self.settings.stop.stable_rounds,
@@ -579,8 +604,14 @@ class Loop:
             item=item,
             purpose=Purpose.TEST,
             state=AskState.SENDING,
-            probability=self.standing.plan.reserved / self.standing.facts["items"],
+            probability=self._test_share(),
         )
+
+    def _test_share(self) -> float:
+        """The chance with which an item came to be one that tests."""
+        if self.settings.is_search:
+            return (self.standing.sample_size() or 0) / max(1, len(self.standing.rest()))
+        return float(self.standing.plan.reserved / self.standing.facts["items"])
 
     def _ask_id(self, *parts: object) -> str:
         """Opaque: a keyed hash that says nothing to whoever sees it, and the same again after a crash."""

@@ -59,6 +59,8 @@ def refit(look: Look, n_labels: int, differing: int, n: int) -> Refit:
 
 def obstacle(look: Look, n: int) -> str:
     """Why the certificate cannot be carried over to any other model; empty if it may be."""
+    if look.metric == "found":
+        return "what people found is no model's work"
     if look.metric not in METRICS:
         return f"what {look.metric} loses when predictions change is not bounded by their share"
     return "" if n else "every reserved item has an answer"

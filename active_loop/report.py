@@ -68,6 +68,7 @@ class Status:
     `answers` = `pool_answers` + `test_answers` of `budget`; `doing` is one phrase of what happens next;
     `verdict` is that of the last look; `stopped` says why the loop ended ("" while it goes on). `forecast` is what is
     left, by completed rounds alone; None before there are enough of them, and once the loop has got to its end.
+    `found` counts the items of the class that is searched for (None where nothing is).
     `hindrance` ends the sentence "the target cannot be certified …"; empty where nothing stands in the way.
     """
 
@@ -100,6 +101,7 @@ class Status:
     control: Control | None
     stopped: str
     doing: str
+    found: int | None
 
     @property
     def answers(self) -> int:
@@ -198,6 +200,7 @@ def _status(store: Store, now: datetime) -> Status:
         refit=_refit(store),
         control=_control(store) if stopped else None,
         stopped=stopped,
+        found=_found(settings, merged.values()),
         doing=_doing(stopped, len(unanswered), bool(rounds) and not rounds[-1].ranked_at, bool(facts)),
     )
 
@@ -287,6 +290,20 @@ def _best(settings: Settings, asks: Sequence[Ask], known: Sequence[Annotation]) 
     agreed = [sum(n * (n - 1) for n in each) / (sum(each) * (sum(each) - 1)) for each in several]
     n_classes = len(settings.task.classes)
     return ceiling(max(1 / n_classes, sum(agreed) / len(agreed)), n_classes)
+
+
+def _found(settings: Settings, merged: Iterable[Merged]) -> int | None:
+    if not settings.is_search:
+        return None
+    positive = positive_class(settings.target, settings.task.classes)
+    return sum(each.label == positive for each in merged)
+
+
+def counted(look: Look) -> str:
+    """What a look counted, in words."""
+    if METRICS[look.metric].of_search:
+        return f"{look.correct} found, {look.n} of the rest drawn at random"
+    return f"{look.correct} of {look.n} right"
 
 
 def _refit(store: Store) -> Refit | None:
@@ -439,6 +456,11 @@ def sentence(status: Status) -> str:
     if status.n_items == 0:
         return f"{status.name}: not started yet."
     score = status.score
+    if status.found is not None:
+        end = f"stopped ({WHY.get(status.stopped, status.stopped)})" if status.stopped else status.doing
+        of_all = f"{status.answers} of {status.budget} answers"
+        so_far = f"{status.found} of {status.positive} found with {of_all}"
+        return f"{status.name}: {so_far}; {status.wanted}: {status.verdict}; {end}."
     if score is None or score.value is None:
         return f"{status.name}: {status.answers} of {status.budget} answers, no score yet; {status.doing}."
     reading = f"{status.named} {score.value:.3f} [{score.low:.3f} – {score.high:.3f}]"

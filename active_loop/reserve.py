@@ -111,7 +111,10 @@ def prefix(order: Sequence[int], state: Callable[[int], TestState], m: int) -> P
 
 @dataclass(frozen=True, slots=True)
 class Spending:
-    """What was sent so far, and what may be: answers asked for, to learn and to test."""
+    """What was sent so far, and what may be: answers asked for, to learn and to test.
+
+    A `search` plans no share for its samples: all that is left may go into the one that is being drawn.
+    """
 
     plan: LookPlan
     budget: int
@@ -119,6 +122,7 @@ class Spending:
     pool: int
     test: int
     gate_open: bool
+    search: bool = False
 
     @property
     def left(self) -> int:
@@ -136,6 +140,8 @@ class Spending:
 
         So nothing about test answers moves the number of training answers or their end.
         """
+        if self.search:
+            return self.left if self.gate_open else 0
         share = self.plan.asked(self.look + self.gate_open)
         return max(0, min(self.left, share - self.test))
 

@@ -22,7 +22,7 @@ from .domain import Look, Progressed, StepResult, Stopped, Verdict, WaitingForPe
 from .driver import Unreachable
 from .forecast import sentence as left
 from .refit import Refit
-from .report import WHY, CurvePoint, Status, sentence
+from .report import WHY, CurvePoint, Status, counted, sentence
 from .session import Addresses, Notice, Starting
 
 if TYPE_CHECKING:
@@ -246,9 +246,7 @@ def status_page(status: Status) -> Group:
     if status.people:
         lines.append(Text("   " + ", ".join(f"{person} {n}" for person, n in sorted(status.people.items()))))
     for look in status.looks:
-        lines.append(
-            Text(f"   look {look.number}: {look.correct} of {look.n} right, {_bound(look, status)}: {look.verdict}")
-        )
+        lines.append(Text(f"   look {look.number}: {counted(look)}, {_bound(look, status)}: {look.verdict}"))
     if status.looks:
         of_all = f"   error spent by looks: {status.spent:g} of {status.alpha:g}"
         lines.append(Text(of_all))

@@ -349,7 +349,8 @@ def examine(folder: Path, read: Callable[[], Settings]) -> list[Finding]:
         findings += [Finding(True, notice) for notice in source.notices]
         refuse_unusable(records, settings, make_task(settings.task))
         known = Counter(record.answer for record in records if record.answer)
-        findings += _examine_target(settings, proof_of(settings, n, n_test=n_test), known)
+        proof = None if settings.is_search else proof_of(settings, n, n_test=n_test)
+        findings += _examine_target(settings, proof, known)
     except ActiveLoopError as error:
         findings.append(Finding(False, str(error)))
     findings += _examine_folder(folder)
@@ -358,13 +359,13 @@ def examine(folder: Path, read: Callable[[], Settings]) -> list[Finding]:
     return findings
 
 
-def _examine_target(settings: Settings, proof: Proof, known: Mapping[str, int]) -> list[Finding]:
+def _examine_target(settings: Settings, proof: Proof | None, known: Mapping[str, int]) -> list[Finding]:
     """A target that no model can be proven to reach, and one that can be reached without learning anything.
 
-    `known` counts the answers that came with the items.
+    `known` counts the answers that came with the items; a search has no `proof` that could be planned.
     """
     problems = (
-        hopeless(settings, proof),
+        hopeless(settings, proof) if proof else "",
         doubt(make_task(settings.task), settings.target, shares_of(known)),
     )
     return [Finding(False, problem) for problem in problems if problem]

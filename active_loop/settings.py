@@ -27,7 +27,7 @@ class Measure:
 
     `kinds` of task have it; `usual` is a target to begin with. `certifiable`: it has a bound that holds whatever the
     data (mae between finite bounds only). `error`: less is better, and a target is the most that will do.
-    `of_one_class`: it is about `target.positive`.
+    `of_one_class`: it is about `target.positive`. `of_search`: it is about what people found, not about a model.
     """
 
     words: str
@@ -36,6 +36,7 @@ class Measure:
     certifiable: bool = False
     error: bool = False
     of_one_class: bool = False
+    of_search: bool = False
 
 
 METRICS: Final[Mapping[str, Measure]] = {
@@ -53,6 +54,7 @@ METRICS: Final[Mapping[str, Measure]] = {
     "auc": Measure("AUC", ("choice",), 0.9, of_one_class=True),
     "average_precision": Measure("average precision", ("choice",), 0.8, of_one_class=True),
     "wss95": Measure("work saved at 95 % recall", ("choice",), 0.5, of_one_class=True),
+    "found": Measure("share found", ("choice",), 0.95, certifiable=True, of_one_class=True, of_search=True),
     "log_loss": Measure("log loss", ("choice",), 0.3, error=True),
     "brier": Measure("Brier score", ("choice",), 0.1, certifiable=True, error=True),
     "mae": Measure("mean absolute error", ("number",), 1.0, certifiable=True, error=True),
@@ -281,11 +283,24 @@ class Settings:
         Items of one group are not independent, and only shares and means of bounded values have a bound that holds.
         """
         metric, bounds = self.target.metric, self.task.bounds
-        if self.data.group:
+        if self.data.group and not self.is_search:  # whose sample is of these items, and of no others
             return "data.group is set"
         if metric == "mae" and not (bounds and all(map(math.isfinite, bounds))):
             return "target.metric is mae without task.bounds that are finite"
         return "" if metric in METRICS and METRICS[metric].certifiable else f"target.metric is {metric}"
+
+    @property
+    def is_search(self) -> bool:
+        """Whether the loop is to find the items of a class, and not to train a model: nothing is reserved then."""
+        return self.target.metric in METRICS and METRICS[self.target.metric].of_search
+
+    @property
+    def strategy(self) -> str:
+        """How items are chosen: of a search that leaves it open, the likeliest ones of the class."""
+        if not self.is_search or self.query.strategy != "auto":
+            return self.query.strategy
+        positive = json.dumps(positive_class(self.target, self.task.classes), ensure_ascii=False)
+        return f"most_likely_positive(positive={positive})"
 
     @property
     def stop_on(self) -> Verdict:
@@ -458,6 +473,11 @@ def _check_target(settings: Settings) -> None:
         raise ConfigError(f"target.value is {target.value}: give a number between 0 and 1, for instance 0.9.")
     if not 0 < target.alpha < 0.5:
         raise ConfigError(f"target.alpha is {target.alpha}: give a chance between 0 and 0.5, for instance 0.05.")
+    if settings.is_search and settings.data.test:
+        raise ConfigError(
+            f"target.metric is {target.metric}, and data.test {settings.data.test}: a search tests its own items; "
+            "drop data.test, or choose recall for a model."
+        )
     if target.proof == "anytime" and target.metric not in ("accuracy", "subset_accuracy"):
         raise ConfigError(
             f'target.proof is "anytime", and target.metric {target.metric}: only accuracy can be tested at any time; '

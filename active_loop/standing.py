@@ -6,7 +6,7 @@ the time, reads, and never writes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Any
@@ -14,13 +14,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from . import looks, pace
+from . import looks, pace, screening
 from .answers import reader
 from .changes import moved_end
 from .domain import COLD_START, Item, Merged, Progress, Purpose, Round, RoundState, Split
+from .evaluate import Search
 from .merge import Merging
-from .reserve import Prefix, Spending, prefix, states
-from .settings import LookPlan, Settings, deadline, from_json
+from .reserve import Prefix, Spending, TestState, prefix, states
+from .settings import LookPlan, Settings, deadline, from_json, positive_class
 from .stopping import gate
 from .store import Store
 from .tasks import Task, make_task
@@ -79,7 +80,7 @@ class Standing:
 
     def forget(self) -> None:
         """Drop what was kept in memory of the items: they have changed."""
-        for name in ("items", "ids", "pool", "test_order", "sample"):
+        for name in ("items", "ids", "pool", "test_order", "sample", "_sample_order"):
             self.__dict__.pop(name, None)
 
     @cached_property
@@ -135,8 +136,19 @@ class Standing:
             look=len(self.store.looks()) + 1,
             pool=pool,
             test=test,
-            gate_open=gate(self.progress()),
+            gate_open=self.gate_open(),
+            search=self.settings.is_search,
         )
+
+    def gate_open(self) -> bool:
+        """Whether a look is due. That of a search begins if the budget pays for its sample, and then stays open."""
+        if not gate(self.progress()) or not self.settings.is_search:
+            return gate(self.progress())
+        if any(state != TestState.EXCLUDED for state in self._drawn().values()):
+            return True
+        size = self.sample_size()
+        spent = self.store.n_sent(Purpose.POOL) + self.store.n_sent(Purpose.TEST)
+        return size is not None and size <= (0 if self.is_late() else self.affordable()[0] - spent)
 
     def affordable(self) -> tuple[int, str]:
         """Answers that may be asked for, and which limit that is."""
@@ -153,11 +165,52 @@ class Standing:
         return until is not None and self._now() >= until
 
     def test_prefix(self) -> Prefix:
+        """How far the items of the coming look are resolved; none of a search while no look is due."""
+        order, m = self.test_order, self.plan.m(len(self.store.looks()) + 1)
+        if self.settings.is_search:
+            order, m = self.rest(), (self.sample_size() or 0) if self.gate_open() else 0
+        return prefix(order, self._states(order), m)
+
+    def _states(self, order: Sequence[int]) -> Callable[[int], TestState]:
+        """What is known of each test item."""
         merged, over = self.merged(), self.is_late()
         late = self._now() - timedelta(days=self.settings.query.test_timeout_days)
         asked = {item: over or at < late for item, at in self.store.sent_at().items()}
-        known = {item: merged[item] for item in self.test_order if item in merged}
-        return prefix(self.test_order, states(looks.resolved(known), asked), self.plan.m(len(self.store.looks()) + 1))
+        return states(looks.resolved({item: merged[item] for item in order if item in merged}), asked)
+
+    # of a search
+
+    @cached_property
+    def _sample_order(self) -> NDArray[np.int64]:
+        return screening.sample_order(self.items, self.settings.seed)
+
+    @property
+    def positive(self) -> str:
+        """The class that the target is about."""
+        return positive_class(self.settings.target, self.settings.task.classes)
+
+    def rest(self) -> list[int]:
+        """Items that nobody chose and no earlier look used, in the order in which the coming look samples them."""
+        used = {seen.item for look in self.store.looks() for seen in self.store.look_items(look.number)}
+        first = {a.item for a in self.store.annotations(self.imported_position) if a.item is not None}
+        taken = used | first | self.store.asked_items(purpose=Purpose.POOL)
+        return [item for item in self._sample_order.tolist() if item not in taken]
+
+    def search(self) -> Search:
+        """What is known of the search, its running sample not counted."""
+        rest = set(self.rest())
+        asked = self.store.asked_items(purpose=Purpose.POOL)
+        return screening.searched(self.positive, self.merged(), rest, asked, self._drawn())
+
+    def sample_size(self) -> int | None:
+        """Items to draw for the coming look; None if none would do."""
+        return screening.sample_size(self.search(), self.settings, len(self.store.looks()) + 1)
+
+    def _drawn(self) -> dict[int, TestState]:
+        """Items of the running sample, with what is known of each."""
+        rest = self.rest()
+        state, asked = self._states(rest), self.store.asked_items(purpose=Purpose.TEST)
+        return {item: state(item) for item in rest if item in asked}
 
     def ending(self) -> str:
         """Why there is nothing more to learn from: a limit by its name, "deadline", "pool", or "" while there is."""

@@ -481,10 +481,10 @@ class Store:
             )[0]
         )
 
-    def asked_items(self, upto: int | None = None) -> set[int]:
+    def asked_items(self, upto: int | None = None, purpose: Purpose | None = None) -> set[int]:
         """Items that were asked about, among the first `upto` asks (all by default); not those withdrawn unanswered."""
-        rows = self._db.execute(f"SELECT item FROM ask WHERE position <= ? AND {_STANDING}", (_last(upto),))
-        return {row[0] for row in rows}
+        these = f"SELECT item FROM ask WHERE position <= ?1 AND (?2 IS NULL OR purpose = ?2) AND {_STANDING}"
+        return {row[0] for row in self._db.execute(these, (_last(upto), purpose))}
 
     def ask_position(self) -> int:
         return int(self._one("SELECT coalesce(max(position), 0) FROM ask")[0])

@@ -75,7 +75,9 @@ def cells(n_samples: int, n_slow: int, names: tuple[str, ...], seed: int) -> Ite
     """Every metric in every population, at each size."""
     for task, (balance, share), quality in itertools.product(TASKS, BALANCES.items(), QUALITIES):
         found = {
-            name: metric_for(task, TargetSettings(metric=name)) for name in task.metrics if not names or name in names
+            name: metric_for(task, TargetSettings(metric=name))
+            for name in task.metrics
+            if not METRICS[name].of_search and (not names or name in names)
         }
         rng = np.random.default_rng([seed, int(100 * share), int(100 * quality)])
         whole = sample(task, 400_000, share, quality, rng)

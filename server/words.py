@@ -65,6 +65,8 @@ def headline(status: Status) -> str:
     if status.stopped:
         return _end(status)
     point = status.score
+    if status.found is not None and status.answers:
+        return f"{_found(status)}; the target {_so_far(status)}."
     if point is None:
         if not status.answers:
             return "Nobody has answered yet."
@@ -73,6 +75,11 @@ def headline(status: Status) -> str:
         f"{capital(metric(status))} is about {number(point.value)} ({number(point.low)} to {number(point.high)}); "
         f"the target of {target(status)} {_so_far(status)}."
     )
+
+
+def _found(status: Status) -> str:
+    items = "1 item" if status.found == 1 else f"{status.found} items"
+    return f"{items} of “{status.positive}” found with {status.answers} of {status.budget} answers"
 
 
 def next_step(status: Status, now: datetime) -> str:

@@ -30,7 +30,7 @@ ROWS: list[set[str]] = [
     {"report"},
     {"answers"},
     {"store", "label_studio", "local_studio", "expert", "scoring", "runner"},
-    {"planning", "forecast", "hindrance"},
+    {"planning", "forecast", "hindrance", "screening"},
     {"looks", "intake", "refit", "control", "chances"},
     {
         *("merge", "evaluate", "stopping", "reserve", "pace", "predictions"),
@@ -62,7 +62,7 @@ WINGS: dict[str, list[set[str]]] = {
     "evaluate": [
         {"__init__"},
         {"classes", "numbers"},
-        {"shares", "means", "ranking"},
+        {"shares", "means", "ranking", "found"},
         {"bounds", "reading", "idle"},
     ],
     "learner": [{"__init__"}, {"committee"}, {"labelled", "modal"}, {"estimators"}, {"machines"}],

@@ -28,6 +28,7 @@ from .bounds import (
     upper_bound,
 )
 from .classes import BalancedAccuracy, FBeta, MacroF1, MicroF1, SetF1, macro, micro
+from .found import Search, draws_needed
 from .idle import ENOUGH, doubt, shares_of
 from .means import brier, label_accuracy, log_loss
 from .numbers import number_metric
@@ -42,8 +43,10 @@ __all__ = [
     "Codes",
     "Metric",
     "Reading",
+    "Search",
     "anytime_bound",
     "doubt",
+    "draws_needed",
     "evidence",
     "fewest_right",
     "lower_bound",
@@ -89,10 +92,14 @@ _OF_SETS: Final[Mapping[str, Callable[[MultiLabel], Metric]]] = {
 def metric_for(task: Task, target: TargetSettings) -> Metric:
     """The metric of a target for this task's labels.
 
-    Raises `ConfigError` for one that such labels do not have, and for a class that there is not.
+    Raises `ConfigError` for one that such labels do not have, and for a class that there is not; `TypeError` for the
+    metric of a search, which is about people and not about predictions.
     """
     name = target.metric
-    of_one_class = measure(task.kind, name).of_one_class
+    known = measure(task.kind, name)
+    if known.of_search:
+        raise TypeError(f"{name} is not read off predictions")
+    of_one_class = known.of_one_class
     if isinstance(task, Number):
         return number_metric(name, task)
     if isinstance(task, MultiLabel):

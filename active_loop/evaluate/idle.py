@@ -25,7 +25,7 @@ def doubt(task: Task, target: TargetSettings, shares: Mapping[str, float]) -> st
     >>> doubt(SingleChoice(("ham", "spam")), TargetSettings(value=0.9), {"ham": 0.6, "spam": 0.4})
     ''
     """
-    if not isinstance(task, SingleChoice):
+    if not isinstance(task, SingleChoice) or METRICS[target.metric].of_search:
         return ""
     metric, known = METRICS[target.metric], [shares.get(name, 0.0) for name in task.classes]
     positive = task.classes.index(positive_class(target, task.classes)) if metric.of_one_class else None
