@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import http.client
 import json
+import math
 import os
 import threading
 import time
@@ -34,12 +35,13 @@ from active_loop.label_studio import (
     export_tasks,
     hotkeys,
     label_config,
+    label_result,
     read_result,
 )
 from active_loop.labeling import Publication
 from active_loop.local_studio import LocalStudio
 from active_loop.settings import DataSettings, Settings, TaskSettings
-from active_loop.tasks import BROKEN, UNSURE, SingleChoice
+from active_loop.tasks import BROKEN, NONE, UNSURE, MultiLabel, Number, SingleChoice, Task, make_task
 
 PAYLOADS = Path(__file__).parent / "payloads"
 TASK = TaskSettings(classes=("ham", "spam"), question="Ham or spam?")
@@ -83,6 +85,64 @@ def test_a_class_that_label_studio_takes_for_a_field_is_refused() -> None:
     settings = dataclasses.replace(TEXT, task=TaskSettings(classes=("$5", "US$")))
     with pytest.raises(ConfigError, match=r'"\$5"'):
         label_config(settings)
+
+
+TOPICS = TaskSettings(kind="multi_label", classes=("politics", "sports", "arts"))
+SAID_UNSURE = {"from_name": "outcome", "type": "choices", "value": {"choices": [UNSURE]}}
+WEIGHT = TaskSettings(kind="number", bounds=(0.0, 10.0), step=0.5, unit="kg")
+
+
+def test_several_labels_are_chosen_beside_each_other_or_none_of_them() -> None:
+    page = ElementTree.fromstring(label_config(dataclasses.replace(TEXT, task=TOPICS)))
+    (choices,) = page.iter("Choices")
+    assert choices.get("choice") == "multiple"
+    assert [choice.get("value") for choice in choices] == [*TOPICS.classes, NONE, UNSURE, BROKEN]
+
+
+def test_a_number_has_its_field_and_its_bounds() -> None:
+    page = ElementTree.fromstring(label_config(dataclasses.replace(TEXT, task=WEIGHT)))
+    (field,) = page.iter("Number")
+    assert {name: field.get(name) for name in ("name", "min", "max", "step", "required")} == {
+        "name": "label", "min": "0", "max": "10", "step": "0.5", "required": None,
+    }  # fmt: skip
+    assert [choice.get("value") for choice in page.iter("Choice")] == [UNSURE, BROKEN]
+    assert "(kg)" in str(page.find("Header").get("value"))  # type: ignore[union-attr]
+    half_open = dataclasses.replace(WEIGHT, bounds=(0.0, math.inf), unsure=False, broken=False)
+    page = ElementTree.fromstring(label_config(dataclasses.replace(TEXT, task=half_open)))
+    (field,) = page.iter("Number")
+    assert (field.get("max"), field.get("required")) == (None, "true")
+    assert not list(page.iter("Choices"))
+
+
+@pytest.mark.parametrize(
+    ("task", "label"),
+    [
+        (SingleChoice(("ham", "spam")), "spam"),
+        (MultiLabel(("a", "b, c")), '["a", "b, c"]'),
+        (MultiLabel(("a", "b, c")), "[]"),
+        (Number(-5, 10), "-3.25"),
+        (Number(), "1e+300"),
+        (Number(), "7"),
+    ],
+)
+def test_a_label_that_is_written_as_a_result_is_read_as_the_same_label(task: Task, label: str) -> None:
+    assert task.read(read_result(json.dumps(label_result(label, "text", task.kind)))).label == label
+
+
+@pytest.mark.parametrize(
+    ("result", "outcome"),
+    [
+        ([SAID_UNSURE], Outcome.UNSURE),
+        ([*label_result("3", "text", "number"), SAID_UNSURE], Outcome.INVALID),
+        ([{"from_name": "label", "type": "number", "value": {"number": True}}], Outcome.INVALID),
+        ([{"from_name": "label", "type": "number", "value": {"number": "3"}}], Outcome.INVALID),
+        ([{"from_name": "label", "type": "number", "value": {}}], Outcome.INVALID),
+        (label_result("11", "text", "number"), Outcome.INVALID),
+        ([], Outcome.INVALID),
+    ],
+)  # fmt: skip
+def test_what_stands_instead_of_a_number_means_what_it_says(result: object, outcome: Outcome) -> None:
+    assert Number(0, 10).read(read_result(json.dumps(result))).outcome is outcome
 
 
 def test_columns_with_any_name_get_names_that_label_studio_accepts() -> None:
@@ -341,6 +401,23 @@ def test_rows_are_shown_as_a_table(studio: LocalStudio, host: Host) -> None:
     (publication,) = texts(1)
     backend.publish([dataclasses.replace(publication, shown={"row": {"age": 3, "weight": float("nan")}})])
     assert host.tasks(backend.project)[0]["data"] == {"row": {"age": 3, "weight": ""}, "ask": "ask-1"}
+
+
+@pytest.mark.studio
+@pytest.mark.parametrize(
+    ("told", "labels"), [(TOPICS, ['["politics", "arts"]', "[]"]), (WEIGHT, ["3.5", "10"])], ids=["several", "number"]
+)
+def test_several_labels_and_numbers_come_back_as_they_were_given(
+    studio: LocalStudio, told: TaskSettings, labels: list[str]
+) -> None:
+    backend = LabelStudio(studio.url, token=studio.token)
+    backend.create_project(dataclasses.replace(TEXT, task=told), marker=f"{told.kind} {time.time_ns()}")
+    backend.publish(texts(1, 2))
+    seat(backend, studio.token).answer(task_of(backend, "ask-1"), labels[0], lead_time_s=1.0, kind=told.kind)
+    seat(backend, studio.token).answer(task_of(backend, "ask-2"), labels[1], lead_time_s=1.0, kind=told.kind)
+    task = make_task(told)
+    found = {annotation.ask: task.read(read_result(annotation.raw)).label for annotation in backend.collect()}
+    assert found == {"ask-1": labels[0], "ask-2": labels[1]}
 
 
 @pytest.mark.studio

@@ -15,7 +15,7 @@ Inside, imports point down only: backend > project > listing > connection, seat 
 from __future__ import annotations
 
 from .backend import SOURCE, LabelStudio
-from .page import choice_result, export_tasks, hotkeys, label_config, read_result
+from .page import choice_result, export_tasks, hotkeys, label_config, label_result, read_result
 from .project import EVENTS, SECRET_HEADER, Finding
 from .seat import Annotator, OpenTask, sign_up
 
@@ -31,6 +31,7 @@ __all__ = [
     "export_tasks",
     "hotkeys",
     "label_config",
+    "label_result",
     "read_result",
     "sign_up",
 ]

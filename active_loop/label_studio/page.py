@@ -22,11 +22,14 @@ from urllib.parse import quote
 from xml.etree import ElementTree
 
 from ..errors import ConfigError, LabelingError
-from ..settings import Settings
-from ..tasks import BROKEN, UNSURE
+from ..settings import Settings, TaskSettings
+from ..tasks import BROKEN, NONE, UNSURE
 
 CONTROL: Final = "label"
-"""Name of the control that people choose with; results of any other control are not ours."""
+"""Name of the control that people answer with; results of any other control but `OUTCOME` are not ours."""
+
+OUTCOME: Final = "outcome"
+"""Name of the control beside a number, for "(unsure)" and "(broken item)"."""
 
 ASK: Final = "ask"
 """Name of the field of a task's data that says which ask it stands for; people never see it."""
@@ -34,6 +37,11 @@ ASK: Final = "ask"
 _FIELD: Final = r"\$(?=\w)"
 _ROW: Final = "row"
 _IMAGE: Final = "image"
+_QUESTIONS: Final = {
+    "choice": "Which one is it?",
+    "multi_label": "Which of these are there?",
+    "number": "How much is it?",
+}
 _INLINE_BYTES: Final = 200_000
 _INLINE_PIXELS: Final = 1024
 
@@ -42,28 +50,51 @@ _INLINE_PIXELS: Final = 1024
 
 
 def label_config(settings: Settings) -> str:
-    """The labelling page as Label Studio's XML: question, shown fields, one choice per class with its key.
+    """The labelling page as Label Studio's XML: question, shown fields, and what people answer with.
 
+    That is one choice per class with its key, of several labels any number of them or "(none)", or a number's field.
     Raises `ConfigError` for a class that Label Studio would take for a field: "$" and a letter or digit.
     """
     for name in settings.task.classes:
         if re.search(_FIELD, name):
             raise ConfigError(f'task.classes: Label Studio takes the "$" in "{name}" for a field; write it otherwise.')
     view = ElementTree.Element("View")
-    question = re.sub(_FIELD, "\N{FULLWIDTH DOLLAR SIGN}", settings.task.question or "Which one is it?")
-    ElementTree.SubElement(view, "Header", value=question)
+    question = re.sub(_FIELD, "\N{FULLWIDTH DOLLAR SIGN}", settings.task.question or _QUESTIONS[settings.task.kind])
+    unit = f" ({settings.task.unit})" if settings.task.unit else ""
+    ElementTree.SubElement(view, "Header", value=question + unit)
     for name, tag, value in _objects(settings):
         # An image takes the whole width otherwise, and pushes the choices below the edge of the window.
         size = {"maxWidth": "640px", "maxHeight": "55vh"} if tag == "Image" else {}
         ElementTree.SubElement(view, tag, {"name": name, "value": value} | size)
     shown = view[1].get("name", "")
-    choices = ElementTree.SubElement(
-        view, "Choices", name=CONTROL, toName=shown, choice="single", showInline="true", required="true"
-    )
-    for choice, key in hotkeys(_choices(settings)).items():
-        ElementTree.SubElement(choices, "Choice", {"value": choice} | ({"hotkey": key} if key else {}))
+    if settings.task.kind == "number":
+        _number(view, shown, settings.task)
+    else:
+        several = settings.task.kind == "multi_label"
+        own = [*settings.task.classes, NONE] if several else [*settings.task.classes]
+        _choices(view, CONTROL, shown, "multiple" if several else "single", [*own, *_outcomes(settings.task)], True)
     ElementTree.indent(view)
     return ElementTree.tostring(view, encoding="unicode")
+
+
+def _number(view: ElementTree.Element, shown: str, task: TaskSettings) -> None:
+    """A field for a number, and choices for what is none; the number cannot be required beside those."""
+    outcomes, limits = _outcomes(task), dict(zip(("min", "max"), task.bounds, strict=False))
+    asked = {name: f"{value:.15g}" for name, value in limits.items() if math.isfinite(value)}
+    asked |= {"step": f"{task.step:.15g}"} if task.step else {}
+    asked |= {} if outcomes else {"required": "true"}
+    ElementTree.SubElement(view, "Number", {"name": CONTROL, "toName": shown} | asked)
+    if outcomes:
+        _choices(view, OUTCOME, shown, "single", outcomes, False)
+
+
+def _choices(
+    view: ElementTree.Element, name: str, shown: str, how: str, choices: Sequence[str], required: bool
+) -> None:
+    told = {"name": name, "toName": shown, "choice": how, "showInline": "true"}
+    parent = ElementTree.SubElement(view, "Choices", told | ({"required": "true"} if required else {}))
+    for choice, key in hotkeys(choices).items():
+        ElementTree.SubElement(parent, "Choice", {"value": choice} | ({"hotkey": key} if key else {}))
 
 
 def hotkeys(choices: Sequence[str]) -> dict[str, str]:
@@ -87,9 +118,9 @@ def hotkeys(choices: Sequence[str]) -> dict[str, str]:
     return {choice: keys.get(choice) or next(free, "") for choice in choices}
 
 
-def _choices(settings: Settings) -> list[str]:
-    extras = [(settings.task.unsure, UNSURE), (settings.task.broken, BROKEN)]
-    return [*settings.task.classes, *(choice for offered, choice in extras if offered)]
+def _outcomes(task: TaskSettings) -> list[str]:
+    """What people may say instead of an answer."""
+    return [choice for offered, choice in ((task.unsure, UNSURE), (task.broken, BROKEN)) if offered]
 
 
 def _objects(settings: Settings) -> list[tuple[str, str, str]]:
@@ -152,17 +183,17 @@ def ask_of(data: object) -> str | None:
 
 
 def export_tasks(
-    rows: Sequence[Any], shown: Sequence[Mapping[str, Any]], image_root: Path | None = None
+    rows: Sequence[Any], shown: Sequence[Mapping[str, Any]], image_root: Path | None = None, kind: str = "choice"
 ) -> list[dict[str, Any]]:
     """Labels as tasks that Label Studio imports: shown fields, the label as an annotation, the rest as `meta`.
 
-    `rows` are dataclass values with a `label` (None: a task without annotation), `shown` the fields of each. Images
-    are named by their path, or by the address that a server with this `image_root` gives them.
+    `rows` are dataclass values with a `label` of this `kind` (None: a task without annotation), `shown` the fields of
+    each. Images are named by their path, or by the address that a server with this `image_root` gives them.
     """
     tasks = []
     for row, fields in zip(rows, shown, strict=True):
         data = _fields(fields, lambda path: _served(path, image_root) or str(path))
-        results = [choice_result(row.label, next(iter(data), ""))] if row.label is not None else []
+        results = [label_result(row.label, next(iter(data), ""), kind)] if row.label is not None else []
         tasks.append({"data": data, "meta": asdict(row), "annotations": [{"result": result} for result in results]})
     return tasks
 
@@ -208,11 +239,24 @@ def _smaller(content: bytes) -> bytes:
 
 def choice_result(choice: str, shown: str) -> list[dict[str, Any]]:
     """The result of choosing `choice` for the shown object `shown`, as the labelling page would write it."""
-    return [{"from_name": CONTROL, "to_name": shown, "type": "choices", "value": {"choices": [choice]}}]
+    return _chosen([choice], shown)
+
+
+def label_result(label: str, shown: str, kind: str) -> list[dict[str, Any]]:
+    """The result that stands for a label, in its normal form, of a kind of task."""
+    if kind == "multi_label":
+        return _chosen(json.loads(label) or [NONE], shown)
+    if kind == "number":
+        return [{"from_name": CONTROL, "to_name": shown, "type": "number", "value": {"number": float(label)}}]
+    return choice_result(label, shown)
+
+
+def _chosen(choices: list[str], shown: str) -> list[dict[str, Any]]:
+    return [{"from_name": CONTROL, "to_name": shown, "type": "choices", "value": {"choices": choices}}]
 
 
 def read_result(raw: str) -> list[str]:
-    """The chosen strings in a result (JSON text), for `tasks.Task.read`; [] when nothing was chosen.
+    """The answers in a result (JSON text), for `tasks.Task.read`: chosen strings, or a number; [] for no answer.
 
     Label Studio stores whatever it is sent. Where our control cannot have written it (broken JSON, another control,
     another type) the one string says so in brackets: it is no class, so it reads as invalid, and nothing is guessed.
@@ -221,6 +265,8 @@ def read_result(raw: str) -> list[str]:
     ['3']
     >>> read_result('[{"from_name": "note", "type": "textarea", "value": {"text": ["3"]}}]')
     ['[not our control: a textarea of "note"]']
+    >>> read_result('[{"from_name": "label", "type": "number", "value": {"number": 3.5}}]')
+    ['3.5']
     """
     try:
         regions = json.loads(raw)
@@ -230,11 +276,17 @@ def read_result(raw: str) -> list[str]:
         return ["[no list of regions]"]
     chosen: list[str] = []
     for region in regions:
-        if region.get("from_name") != CONTROL or region.get("type") != "choices":
+        if (region.get("from_name"), region.get("type")) not in _OURS:
             return [f'[not our control: a {region.get("type")} of "{region.get("from_name")}"]']
         value = region.get("value")
-        choices = value.get("choices") if isinstance(value, dict) else None
-        if not isinstance(choices, list) or not all(isinstance(choice, str) for choice in choices):
-            return ["[no list of choices]"]
-        chosen += choices
+        given = value.get(region["type"]) if isinstance(value, dict) else None
+        if region["type"] == "number":
+            given = [repr(given)] if isinstance(given, int | float) and not isinstance(given, bool) else None
+        if not isinstance(given, list) or not all(isinstance(choice, str) for choice in given):
+            return [f"[no {'number' if region['type'] == 'number' else 'list of choices'}]"]
+        chosen += given
     return chosen
+
+
+_OURS: Final = ((CONTROL, "choices"), (CONTROL, "number"), (OUTCOME, "choices"))
+"""(control, type) of the results that our own pages write."""

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from ..errors import LabelingError
 from .connection import MissingError, http_client, refusal, unreachable
-from .page import ASK, CONTROL, choice_result
+from .page import ASK, CONTROL, label_result
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,9 +91,9 @@ class Annotator:
             raise
         return OpenTask(int(task["id"]), {name: value for name, value in task["data"].items() if name != ASK})
 
-    def answer(self, task: OpenTask, choice: str, *, lead_time_s: float) -> None:
-        """Submit `choice` for a task."""
-        self._submit(task, {"result": choice_result(choice, self._shown), "lead_time": lead_time_s})
+    def answer(self, task: OpenTask, label: str, *, lead_time_s: float, kind: str = "choice") -> None:
+        """Submit a label of this kind for a task."""
+        self._submit(task, {"result": label_result(label, self._shown, kind), "lead_time": lead_time_s})
 
     def skip(self, task: OpenTask, *, lead_time_s: float) -> None:
         """Skip a task."""
