@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
-from .domain import Annotation, AnswerKind, Ask, TaskRef
+from .domain import Annotation, Answer, AnswerKind, Ask, TaskRef
+from .tasks import NONE, SingleChoice, Task
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,7 @@ class LabelingBackend(Protocol):
     def tasks(self) -> Iterable[TaskRef]: ...
 
 
+_QUESTIONS = {"choice": "Which is it?", "multi_label": "Which are there?", "number": "How much is it?"}
 _EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 
 
@@ -115,21 +117,23 @@ class Oracle(_Here):
 class Terminal(_Here):
     """Asks the person at the keyboard, one item at a time; answers are numbers or the beginning of a class.
 
-    An empty line skips the item, `q` (or the end of input) leaves: what was answered so far is kept, the rest
+    With a `task` of several labels any number of them with commas between, 0 for none; with one of a number, that. An
+    empty line skips the item, `q` (or the end of input) leaves: what was answered so far is kept, the rest
     stays open.
     """
 
     def __init__(
         self,
-        classes: Sequence[str],
+        classes: Sequence[str] = (),
         *,
+        task: Task | None = None,
         question: str = "",
         read: Callable[[str], str] = input,
         write: Callable[[str], None] = print,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         person: str = "terminal",
     ) -> None:
-        self._classes = tuple(classes)
+        self._task: Task = task or SingleChoice(tuple(classes))
         self._question = question
         self._read = read
         self._write = write
@@ -150,28 +154,47 @@ class Terminal(_Here):
         self._write("")
         for name, value in publication.shown.items():
             self._write(f"  {name}: {value}")
-        choices = "  ".join(f"{number} {name}" for number, name in enumerate(self._classes, start=1))
+        said_before = self._question or _QUESTIONS[self._task.kind]
+        choices = "".join(f"  {number} {name}" for number, name in self._choices())
         while True:
             try:
-                said = self._read(f"{self._question or 'Which is it?'}  {choices}  (Enter skips, q leaves) > ").strip()
+                said = self._read(f"{said_before}{choices}  (Enter skips, q leaves) > ").strip()
             except EOFError:
                 raise KeyboardInterrupt from None
             if said == "q":
                 raise KeyboardInterrupt
             if not said:
                 return None
-            found = self._meant(said)
-            if found is not None:
-                return found
-            self._write(f'  "{said}" is not one of the answers: type a number from 1 to {len(self._classes)}.')
+            answer = self._meant(said)
+            if answer.label is not None:
+                return answer.label
+            self._write(f"  {self._problem(said, answer)}")
 
-    def _meant(self, said: str) -> str | None:
-        if said in self._classes:
+    def _choices(self) -> Iterable[tuple[int, str]]:
+        """What is numbered: the classes, before those of several labels none of them."""
+        first = [(0, NONE)] if self._task.kind == "multi_label" else []
+        return [*first, *enumerate(self._task.classes, start=1)]
+
+    def _meant(self, said: str) -> Answer:
+        """What was typed, numbers and beginnings of classes put into full."""
+        if not self._task.classes:
+            return self._task.read(said)
+        parts = said.split(",") if self._task.kind == "multi_label" else [said]
+        return self._task.read([self._class(part.strip()) for part in parts])
+
+    def _class(self, said: str) -> str:
+        numbered = {str(number): name for number, name in self._choices()}
+        if said in self._task.classes:
             return said
-        if said.isdigit() and 1 <= int(said) <= len(self._classes):
-            return self._classes[int(said) - 1]
-        beginning = [name for name in self._classes if name.casefold().startswith(said.casefold())]
-        return beginning[0] if len(beginning) == 1 else None
+        if said in numbered:
+            return numbered[said]
+        beginning = [name for name in self._task.classes if name.casefold().startswith(said.casefold())]
+        return beginning[0] if len(beginning) == 1 else said
+
+    def _problem(self, said: str, answer: Answer) -> str:
+        if self._task.kind == "choice":
+            return f'"{said}" is not one of the answers: type a number from 1 to {len(self._task.classes)}.'
+        return f"{answer.problem or said}: try again."
 
     def _annotation(self, ask: str, label: str | None, started: datetime) -> Annotation:
         ended = self._now()

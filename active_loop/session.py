@@ -190,7 +190,7 @@ def _place(settings: Settings, studio: LocalStudio | None, images: Path | None) 
             labeling = settings.labeling
             return LabelStudio(labeling.url, token=token(labeling), project=labeling.project)
         case "terminal":
-            return Terminal(settings.task.classes, question=settings.task.question, read=_typed, write=_tell)
+            return Terminal(task=make_task(settings.task), question=settings.task.question, read=_typed, write=_tell)
     raise ConfigError(f'unknown labeling.backend "{settings.labeling.backend}".')
 
 
@@ -290,7 +290,7 @@ def import_items(folder: Path, settings: Settings) -> tuple[int, int]:
         store = Store(folder / DATABASE)
         try:
             before = store.n_items()
-            loop = Loop(settings, store, source, Terminal(settings.task.classes), InlineRunner(), folder=folder)
+            loop = Loop(settings, store, source, Terminal(task=make_task(settings.task)), InlineRunner(), folder=folder)
             if before:
                 loop.add_items()
             else:
