@@ -453,3 +453,20 @@ def test_settings_say_all_that_a_number_must_be() -> None:
     assert make_task(told) == Number(0, math.inf, 0.5, "kg", 1.0)
     assert make_task(TaskSettings(kind="number")) == Number()
     assert make_task(told).classes == ()
+
+
+def test_rounds_are_alike_by_the_share_of_items_that_did_not_change() -> None:
+    codes = np.array([0, 1, 1, 0])
+    assert SingleChoice(("a", "b")).alike(codes, np.array([0, 1, 0, 0])) == 0.75
+    sets = np.array([[1, 0], [0, 0], [1, 1]])
+    assert MultiLabel(("a", "b")).alike(sets, np.array([[1, 0], [0, 1], [0, 0]])) == pytest.approx(1 / 3)
+    assert SingleChoice(("a", "b")).alike(codes[:0], codes[:0]) == MultiLabel(("a", "b")).alike(sets[:0], sets[:0]) == 1
+
+
+def test_numbers_are_alike_where_they_changed_by_little_of_their_spread() -> None:
+    old, new = np.array([0.0, 2.0, 4.0]), np.array([0.3, 2.0, 4.0])
+    assert Number().alike(old, new) == pytest.approx(1 - 0.1 / np.std(new))
+    assert Number().alike(old, 100 * new) == 0
+    same = np.full(3, 7.0)
+    assert (Number().alike(same, same), Number().alike(old, same)) == (1, 0)
+    assert Number().alike(old[:0], old[:0]) == 1

@@ -103,6 +103,10 @@ class SingleChoice:
         codes: NDArray[np.int64] = np.argmax(mean, axis=1).astype(np.int64)
         return codes
 
+    def alike(self, one: NDArray[np.int64], other: NDArray[np.int64]) -> float:
+        """Share of the items whose codes are equal."""
+        return float((one == other).mean()) if len(one) else 1.0
+
     def consensus(self, votes: Sequence[str]) -> Consensus:
         """The majority: see `majority`."""
         return majority(votes)

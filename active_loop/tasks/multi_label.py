@@ -109,6 +109,10 @@ class MultiLabel:
         check_columns(mean, len(self.classes))
         return (mean > 0.5).astype(np.int64)
 
+    def alike(self, one: NDArray[np.int64], other: NDArray[np.int64]) -> float:
+        """Share of the items all of whose codes are equal."""
+        return float((one == other).all(axis=1).mean()) if len(one) else 1.0
+
     def consensus(self, votes: Sequence[str]) -> Consensus:
         """Each class that more than half of the votes hold; a tie on any class is disputed.
 

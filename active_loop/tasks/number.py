@@ -115,6 +115,15 @@ class Number:
             raise TrainingError(f"the prediction for row {row} is not a finite number: the model is of no use.")
         return np.clip(mean.astype(np.float64), self.low, self.high)
 
+    def alike(self, one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
+        """1 less the mean change in units of the standard deviation of `other`, the newer numbers; 0 at least."""
+        import numpy as np
+
+        change, spread = np.abs(one - other), float(other.std()) if len(other) else 0.0
+        if not spread:
+            return float(not change.any())
+        return max(0.0, 1.0 - float(change.mean()) / spread)
+
     def consensus(self, votes: Sequence[str]) -> Consensus:
         """The median (of two middle votes, their mean) if more than half of the votes are within `tolerance` of it.
 
