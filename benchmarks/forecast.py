@@ -106,7 +106,7 @@ def trained(name: str, seed: int, data: Path) -> Known:
     kept = label_sets.cache().parent / "forecast" / f"{name}-{seed}.npz"
     if not kept.exists():
         loop = Trained(_data(Job(name, seed, 1, data)), Setup("logistic", BUDGET, seed), POOL)
-        with patch("active_loop.loop.gate", lambda progress: False):
+        with patch("active_loop.standing.gate", lambda progress: False):
             progress = loop.replay(1 - 1e-9, 0).progress
         right = np.array([loop.right(each.round) for each in progress])
         kept.parent.mkdir(parents=True, exist_ok=True)

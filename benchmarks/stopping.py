@@ -137,7 +137,7 @@ def _worst(job: Job) -> dict[str, Any]:
     y = np.arange(POOL) % 50 == 0
     data = Data(np.zeros((POOL, 1)), y.astype(np.int64), np.zeros((n, 1)), y_test.astype(np.int64))
     loop = Trained(data, Setup("sklearn.dummy:DummyClassifier", BUDGET, job.seed, "random"), POOL)
-    with patch("active_loop.loop.gate", _every_round):
+    with patch("active_loop.standing.gate", _every_round):
         replays = [loop.replay(WORST_TARGET, 1000 * job.seed + draw) for draw in range(job.draws)]
     return {
         "looks": [len(replay.looks) for replay in replays],

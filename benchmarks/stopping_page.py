@@ -18,25 +18,36 @@ HEAD = """# How often "reached" is wrong
 What active-loop's verdicts are worth, on loops whose truth is known. Made by `python benchmarks/stopping.py run` and
 `report --write docs/stopping.md`.
 
-{loops} loops on {sets}, {draws} draws of the test items each; {budget} answers, logistic regression, the default
-strategy. Every loop is the real one, answered by an oracle: import, asks, rounds, gate, looks, end. Its test items are
-drawn from a population of rows that it never sees, with replacement, so that the quality of every round's model is
-known and the draws are as independent as the claim says. "False" is a claim about a model that is in truth below the
-target. Intervals are 95 %, by the spread between loops. Python {python}, {libraries}.
+{loops} loops on {sets}; {budget} answers, logistic regression, the default strategy. Every loop is the real one,
+answered by an oracle: import, asks, rounds, gate, looks, end. Its test items are drawn from a population of rows that it
+never sees, with replacement, so that the quality of every round's model is known and the draws are as independent as
+the claim says. "False" is a claim about a model that is in truth below the target. Intervals are 95 %, by the spread
+between loops. {minutes:.0f} minutes of one core. Python {python}, {libraries}.
 """
 
 ABOVE = """
 ## A target just out of reach
 
-0.002 above the best model that a loop ever has: whoever stops is wrong.
+0.002 above the best model that a loop ever has: whoever stops is wrong. {draws} draws of the test items for each loop.
 
 """
 
 BELOW = """
 ## A target within reach
 
-About 0.04 below the last model of a loop. Labels are the median over the runs that stopped, for learning and testing.
+About 0.04 below the last model of a loop; {draws} draws for each. Labels are the median over the runs that stopped, for
+learning and testing.
 
+"""
+
+NO_BUDGET = """
+### What the budget's plan costs
+
+For {loops} of these loops: our looks at 40, then 60 % of a budget of {budget}, beside the same gate and levels with
+looks at 200, 300, 450, … items and no budget ({draws} draws each).
+
+| | certified | labels where both are | labels where it is |
+| --- | --- | --- | --- |
 """
 
 WORST = """
@@ -55,13 +66,15 @@ def page(records: Sequence[Record], worst: str) -> str:
     libraries = ", ".join(f"{name} {version(name)}" for name in ("scikit-learn", "numpy"))
     parts = [
         HEAD.format(
-            loops=len(loops), sets=", ".join(names), draws=len(loops[0]["above"]), budget=400,
+            loops=len(loops), sets=", ".join(names), budget=400,
+            minutes=sum(record["seconds"] for record in records) / 60,
             python=platform.python_version(), libraries=libraries,
         ),
-        ABOVE,
+        ABOVE.format(draws=len(loops[0]["above"])),
         _table("above", loops, names),
-        BELOW,
+        BELOW.format(draws=len(loops[0]["below"])),
         _table("below", loops, names),
+        _no_budget([record for record in loops if "no budget" in record]),
         _worst([record for record in records if record["set"] == worst]),
     ]  # fmt: skip
     return "".join(parts)
@@ -110,6 +123,23 @@ def _share(of_loops: Any) -> str:
     """A share with what it may be off by: draws of one loop are not independent, so loops are what is counted."""
     off = 1.96 * np.std(of_loops, ddof=1) / np.sqrt(len(of_loops)) if len(of_loops) > 1 else np.nan
     return f"{np.mean(of_loops):.2%} ± {off:.2%}"
+
+
+def _no_budget(loops: Sequence[Record]) -> str:
+    """What a budget's plan costs or saves: labels of the runs that both ways certify, and of all that each does."""
+    if not loops:
+        return ""
+    runs = [pair for record in loops for pair in zip(record["below"], record["no budget"]["runs"], strict=True)]
+    both = [(ours["labels"], other[0]) for ours, other in runs if ours["certified"] and other]
+    rows = []
+    for name, place, labels in (
+        ("ours", 0, [ours["labels"] for ours, _ in runs if ours["certified"]]),
+        ("no budget", 1, [other[0] for _, other in runs if other]),
+    ):
+        shared, own = ([pair[place] for pair in both], labels)
+        medians = " | ".join(f"{np.median(each):.0f}" if each else "–" for each in (shared, own))
+        rows.append(f"| {name} | {len(own) / len(runs):.0%} | {medians} |\n")
+    return NO_BUDGET.format(loops=len(loops), budget=400, draws=len(loops[0]["below"])) + "".join(rows)
 
 
 def _worst(records: Sequence[Record]) -> str:

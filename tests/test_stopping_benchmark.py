@@ -94,10 +94,13 @@ def test_the_page_counts_loops_and_not_draws(bench: SimpleNamespace) -> None:
         run = {"certified": false, "false certified": false, "likely": False, "false likely": False, "labels": 200}
         kinds = {kind: [run] * 4 for kind in ("above", "below")}
         others = {f"{kind} by other rules": {"reading on 100": [[140, 1.0], None]} for kind in ("above", "below")}
-        return {"set": name, "seed": seed, **kinds, **others}
+        return {"set": name, "seed": seed, "seconds": 60, **kinds, **others}
 
-    worst = {"set": "worst case", "seed": 0, "looks": [3, 9], "certified": [True, False]}
-    text = bench.page.page([record("one", 0, True), record("one", 1, False), worst], "worst case")
+    worst = {"set": "worst case", "seed": 0, "seconds": 60, "looks": [3, 9], "certified": [True, False]}
+    free = {"no budget": {"runs": [[300, 0.0], None, [500, 0.0], [380, 0.0]]}}
+    text = bench.page.page([record("one", 0, True) | free, record("one", 1, False), worst], "worst case")
+    assert "| ours | 100% | 200 | 200 |\n| no budget | 75% | 380 | 380 |" in text
+    assert "between loops. 3 minutes of one core." in text
     assert "| ours: certified | 50.00% ± 98.00% | 50% | 200 | 50.0% |" in text
     assert "| reading on 100 | 50.00% ± 0.00% | 50% | 140 | 50.0% |" in text
     assert "Of 2 loops 1 were certified: 50.00%" in text
