@@ -3,12 +3,17 @@
 The latest version of each annotation counts; each person has one vote per item, the newest. What the valid votes come
 to is settled by a rule of the task's: see `Task.consensus`. Votes that settle nothing, and an item that everybody
 skipped, have no label.
+
+Where some people are right more often than others, items with several votes can be settled together instead, by what
+all votes say of each person (see `consensus`). That is for items that are learned from. Test items are always settled
+each by itself: what people said is the truth that a look takes, and no model of people may come in between.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from .domain import Annotation, Answer, AnswerKind, Consensus, Merged, Outcome
 from .tasks import majority
@@ -18,17 +23,31 @@ Rule = Callable[[Sequence[str]], Consensus]
 """At least one vote, one label per person → what they come to, whatever their order."""
 
 
-class Merging:
-    """What was said about each item, as answers come in: only the items that they are about are settled again.
+@dataclass(frozen=True, slots=True)
+class Together:
+    """Items that are settled together: those that `learned` says are no test items, if they have two votes or more.
 
-    `add` takes annotations in the store's order; where two versions of one annotation, or two answers of one person,
-    carry the same time, the later in that order counts. `merged` (position → `Merged`) is up to date after each call.
+    `settle` takes all their votes, item → person → label, and says what each item's come to, whatever their order.
     """
 
-    def __init__(self, parse: Parse, consensus: Rule = majority) -> None:
+    settle: Callable[[Mapping[int, Mapping[str, str]]], Mapping[int, Consensus]]
+    learned: Callable[[int], bool]
+
+
+class Merging:
+    """What was said about each item, as answers come in: only what they bear on is settled again.
+
+    `add` takes annotations in the store's order; where two versions of one annotation, or two answers of one person,
+    carry the same time, the later in that order counts. `merged` (position → `Merged`) and `votes` (position → person →
+    label, of items with a vote) are up to date after each call, and the same however the annotations came in.
+    """
+
+    def __init__(self, parse: Parse, consensus: Rule = majority, together: Together | None = None) -> None:
         self.merged: dict[int, Merged] = {}
+        self.votes: dict[int, dict[str, str]] = {}
         self._parse = parse
         self._consensus = consensus
+        self._together = together
         self._versions: dict[int, dict[tuple[str, str], Annotation]] = {}
 
     def add(self, annotations: Iterable[Annotation]) -> None:
@@ -41,35 +60,51 @@ class Merging:
             if key not in versions or annotation.updated_at >= versions[key].updated_at:
                 versions[key] = annotation
                 touched.add(annotation.item)
+        several = {item for item in touched if len(self.votes.get(item, ())) > 1}
         for item in sorted(touched):
-            self.merged[item] = _merge_item(item, [*self._versions[item].values()], self._parse, self._consensus)
+            self._merge(item)
+        several |= {item for item in touched if len(self.votes.get(item, ())) > 1}
+        if self._together and any(map(self._together.learned, several)):
+            self._settle(self._together)
+
+    def _merge(self, item: int) -> None:
+        """Settle one item by itself."""
+        versions = sorted(self._versions[item].values(), key=lambda a: (a.updated_at, a.position or 0))
+        answers = {a.person: self._parse(a) for a in versions if a.kind != AnswerKind.RETRACTED}
+        votes = {person: answer.label for person, answer in answers.items() if answer.label is not None}
+        found = self._consensus([*votes.values()]) if votes else Consensus()
+        self.votes.pop(item, None)
+        if votes:
+            self.votes[item] = votes
+        self.merged[item] = Merged(
+            item=item,
+            label=found.label,
+            outcome=_outcome(answers, bool(votes)),
+            votes=dict(sorted(Counter(votes.values()).items())),
+            people=tuple(sorted(answers)),
+            agreement=found.agreement,
+            disputed=bool(votes) and found.label is None,
+            annotation=max(a.position or 0 for a in versions),
+        )
+
+    def _settle(self, together: Together) -> None:
+        """Settle all items that are settled together."""
+        several = {item: votes for item, votes in self.votes.items() if len(votes) > 1 and together.learned(item)}
+        for item, found in (together.settle(several) if several else {}).items():
+            label, disputed = found.label, found.label is None
+            self.merged[item] = replace(self.merged[item], label=label, agreement=found.agreement, disputed=disputed)
 
 
-def merge(annotations: Iterable[Annotation], parse: Parse, consensus: Rule = majority) -> dict[int, Merged]:
+def merge(
+    annotations: Iterable[Annotation], parse: Parse, consensus: Rule = majority, together: Together | None = None
+) -> dict[int, Merged]:
     """What was said about each item: position → `Merged`; `consensus` is the task's own rule. See `Merging`."""
-    merging = Merging(parse, consensus)
+    merging = Merging(parse, consensus, together)
     merging.add(annotations)
     return merging.merged
 
 
-def _merge_item(item: int, versions: list[Annotation], parse: Parse, consensus: Rule) -> Merged:
-    versions = sorted(versions, key=lambda a: (a.updated_at, a.position or 0))
-    answers = {a.person: parse(a) for a in versions if a.kind != AnswerKind.RETRACTED}
-    votes = [answer.label for answer in answers.values() if answer.label is not None]
-    found = consensus(votes) if votes else Consensus()
-    return Merged(
-        item=item,
-        label=found.label,
-        outcome=_outcome(answers, bool(votes)),
-        votes=dict(sorted(Counter(votes).items())),
-        people=tuple(sorted(answers)),
-        agreement=found.agreement,
-        disputed=bool(votes) and found.label is None,
-        annotation=max(a.position or 0 for a in versions),
-    )
-
-
-def _outcome(answers: dict[str, Answer], has_votes: bool) -> Outcome:
+def _outcome(answers: Mapping[str, Answer], has_votes: bool) -> Outcome:
     """A label if anybody gave one; else the newest answer's outcome; retracted if nothing is left."""
     if has_votes:
         return Outcome.LABEL

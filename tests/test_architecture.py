@@ -33,9 +33,10 @@ ROWS: list[set[str]] = [
     {"planning", "forecast", "hindrance", "screening"},
     {"looks", "intake", "refit", "control", "chances"},
     {
-        *("merge", "evaluate", "stopping", "reserve", "pace", "predictions"),
+        *("merge", "agreement", "evaluate", "stopping", "reserve", "pace", "predictions"),
         *("features", "inspection", "learner", "search", "labeling", "guard"),
     },
+    {"consensus"},
     {"sources", "extractors"},
     {"brought"},
     {"components", "files", "records"},

@@ -1,4 +1,4 @@
-"""Merging: latest version, one vote per person, majority; ties and skips have no label."""
+"""Merging: latest version, one vote per person, majority or all together; ties and skips have no label."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from active_loop.answers import reader
-from active_loop.domain import Annotation, AnswerKind, Outcome
-from active_loop.merge import Merging, merge
+from active_loop.consensus import Votes, settle
+from active_loop.domain import Annotation, AnswerKind, Consensus, Outcome
+from active_loop.merge import Merging, Together, merge
 from active_loop.tasks import BROKEN, UNSURE, MultiLabel, Number, SingleChoice
 
 PARSE = reader(SingleChoice(("cat", "dog", "cow")))
@@ -231,3 +232,66 @@ def test_answers_that_come_in_piece_by_piece_merge_to_what_all_of_them_merge_to(
     for place in range(0, 60, 7):
         merging.add(answers[place : place + 7])
         assert merging.merged == merge(answers[: place + 7], PARSE)
+
+
+# Items that are settled together.
+
+
+def answers_of_three_and_a_spammer(n: int = 100, seed: int = 4) -> list[Annotation]:
+    """About four answers to each of `n` items, with retractions, corrections and skips; "eve" always says cow."""
+    rng, found = np.random.default_rng(seed), []
+    for at in range(4 * n):
+        person, item = str(rng.choice(["ann", "bob", "cid", "eve"])), int(rng.integers(n))
+        kind = AnswerKind(rng.choice([*AnswerKind], p=[0.9, 0.05, 0.05]))
+        value = "cow" if person == "eve" else ("cat", "dog", "cow")[item % 3 if rng.random() < 0.9 else 0]
+        found.append(said(value, person, item=item, id=f"{person}{item}", at=at, kind=kind))
+    return found
+
+
+def dawid_skene(learned: set[int]) -> Together:
+    return Together(lambda votes: settle(votes, ("cat", "dog", "cow")), learned.__contains__)
+
+
+def test_items_settled_together_are_the_same_piece_by_piece_and_at_once() -> None:
+    answers, together = answers_of_three_and_a_spammer(), dawid_skene(set(range(80)))
+    merging = Merging(PARSE, together=together)
+    for place in range(0, 400, 17):
+        merging.add(answers[place : place + 17])
+        assert merging.merged == merge(answers[: place + 17], PARSE, together=together)
+    assert merging.merged != merge(answers, PARSE)
+
+
+def test_a_test_item_is_settled_by_itself_and_bears_on_no_other() -> None:
+    answers, learned = answers_of_three_and_a_spammer(), set(range(80))
+    merged = merge(answers, PARSE, together=dawid_skene(learned))
+    alone = merge(answers, PARSE)
+    assert all(merged[item] == alone[item] for item in merged if item not in learned)
+    others = [said("cow", a.person, item=a.item, id=a.id, at=a.position or 0) for a in answers if a.item not in learned]
+    turned = merge([*(a for a in answers if a.item in learned), *others], PARSE, together=dawid_skene(learned))
+    assert all(merged[item] == turned[item] for item in learned & set(merged))
+
+
+def test_an_item_with_one_vote_keeps_it_whoever_gave_it() -> None:
+    answers = [*answers_of_three_and_a_spammer(), said("cow", "eve", item=101, id="x", at=900)]
+    assert merge(answers, PARSE, together=dawid_skene(set(range(200))))[101].label == "cow"
+
+
+def test_what_is_settled_together_is_settled_again_only_when_its_votes_may_have_changed() -> None:
+    seen: list[Votes] = []
+
+    def count(votes: Votes) -> dict[int, Consensus]:
+        seen.append(votes)
+        return dict.fromkeys(votes, Consensus("cat", 1.0))
+
+    merging = Merging(PARSE, together=Together(count, {0, 1}.__contains__))
+    merging.add([said("cat", "ann", item=0, id="1"), said("dog", "ann", item=1, id="2"), said("dog", "ann", item=2)])
+    merging.add([said("cat", "bob", item=2, id="4", at=2)])
+    assert seen == []
+    merging.add([said("dog", "bob", item=0, id="3", at=3)])
+    assert seen == [{0: {"ann": "cat", "bob": "dog"}}]
+    assert (merging.merged[0].label, merging.merged[0].disputed) == ("cat", False)
+    merging.add([said("dog", "eve", item=2, id="5", at=4)])
+    assert len(seen) == 1
+    merging.add([said(None, "bob", item=0, id="3", at=5, kind=AnswerKind.RETRACTED)])
+    assert len(seen) == 1
+    assert merging.merged[0].votes == {"cat": 1}
