@@ -502,7 +502,7 @@ def _compare(session: Session, job: Any) -> Comparison:
     """Run the demo's comparison in the training process, which has nothing else to do any more."""
     import time
 
-    runner = session.loop.runner
+    runner = session.loop.jobs.runner
     while runner.busy:
         runner.poll()
         time.sleep(0.02)

@@ -17,12 +17,13 @@ from numpy.typing import NDArray
 from . import looks, pace, screening
 from .answers import reader
 from .changes import moved_end
-from .domain import COLD_START, Item, Merged, Progress, Purpose, Round, RoundState, Split
+from .domain import COLD_START, History, Item, Merged, Progress, Purpose, Round, RoundState, Split
 from .evaluate import Search
+from .forecast import curves_for
 from .merge import Merging
 from .reserve import Prefix, Spending, TestState, prefix, states
 from .settings import LookPlan, Settings, deadline, from_json, positive_class
-from .stopping import gate
+from .stopping import gate, opened
 from .store import Store
 from .tasks import Task, make_task
 
@@ -128,6 +129,51 @@ class Standing:
     def scored_rounds(self) -> list[Round]:
         return [r for r in self.store.rounds() if r.state == RoundState.RANKED and r.number != COLD_START]
 
+    def learned(self, last: Round) -> bool:
+        """Whether there is no label that the last round has not learned from."""
+        if last.number == COLD_START:
+            return not any(m.label and self.items[item].split == Split.POOL for item, m in self.merged().items())
+        answered = self.store.answered_positions(Purpose.POOL)
+        return last.final and (not answered or answered[-1] <= last.annotation_position)
+
+    def judged(self) -> Round:
+        """The round that a look is about: the newest; if it may end at any time, the one at which the gate opened."""
+        frozen = opened(self.progress()) if self.settings.target.proof == "anytime" else None
+        return self.scored_rounds()[-1 if frozen is None else frozen]
+
+    def history(self) -> History:
+        """What the decision to stop rests on."""
+        progress, last = tuple(self.progress()), self.store.rounds()[-1:]
+        finished = bool(last) and self.learned(last[0]) and last[0].state == RoundState.RANKED
+        return History(
+            progress=progress,
+            scores=tuple(self.store.scores()),
+            looks=tuple(self.store.looks()),
+            stop_on=self.settings.stop_on,
+            look_is_due=self.gate_open() and self._can_look(),
+            over=self.ending() if finished else "",
+            by_hand=self.settings.stop.by_hand,
+            stable_rounds=self.settings.stop.stable_rounds,
+            out_of_reach=self._out_of_reach(progress),
+            unreachable=self.settings.stop.unreachable,
+        )
+
+    def _can_look(self) -> bool:
+        """Whether there are test answers to look at, or some may come; a search may have nothing left to draw from."""
+        if self.settings.is_search:
+            return True
+        found = self.test_prefix()
+        return bool(found.judged or found.outstanding or (found.fresh and self.spending().test_left))
+
+    def _out_of_reach(self, progress: Sequence[Progress]) -> float:
+        """The chance that the target is out of reach, where that may end the loop; 0 before there are enough scores."""
+        if not self.settings.stop.unreachable:
+            return 0.0
+        n_labels = {each.round: each.n_labels for each in progress}
+        readings = tuple((n_labels[score.round], score) for score in self.store.scores() if score.round in n_labels)
+        found = curves_for(self.settings, len(self.pool), readings)
+        return 1 - found.chance(self.settings.target.value) if found else 0.0
+
     def spending(self) -> Spending:
         pool, test = self.store.n_sent(Purpose.POOL), self.store.n_sent(Purpose.TEST)
         return Spending(
@@ -171,12 +217,38 @@ class Standing:
             order, m = self.rest(), (self.sample_size() or 0) if self.gate_open() else 0
         return prefix(order, self._states(order), m)
 
+    def test_share(self) -> float:
+        """The chance with which an item came to be one that tests."""
+        if self.settings.is_search:
+            return (self.sample_size() or 0) / max(1, len(self.rest()))
+        return float(self.plan.reserved / self.facts["items"])
+
     def _states(self, order: Sequence[int]) -> Callable[[int], TestState]:
         """What is known of each test item."""
         merged, over = self.merged(), self.is_late()
         late = self._now() - timedelta(days=self.settings.query.test_timeout_days)
         asked = {item: over or at < late for item, at in self.store.sent_at().items()}
         return states(looks.resolved({item: merged[item] for item in order if item in merged}), asked)
+
+    def ending(self) -> str:
+        """Why there is nothing more to learn from: a limit by its name, "deadline", "pool", or "" while there is."""
+        if self.is_late():
+            return "deadline"
+        open_pool = [ask for ask in self.store.unanswered() if ask.purpose == Purpose.POOL]
+        if open_pool:
+            return ""
+        if self.spending().pool_left == 0:
+            return self.affordable()[1]
+        taken = self.store.asked_items() | {item for item, m in self.merged().items() if m.label}
+        return "" if any(position not in taken for position in self.pool.tolist()) else "pool"
+
+    def entitled(self) -> bool:
+        """Whether the end may open the gate: not when budget or deadline were changed after scores were shown."""
+        scores = self.store.scores()
+        if not scores or self.ending() == "pool":
+            return True
+        first = next(r for r in self.store.rounds() if r.number == scores[0].round)
+        return not moved_end(self.settings_of(first), self.settings)
 
     # of a search
 
@@ -212,25 +284,15 @@ class Standing:
         state, asked = self._states(rest), self.store.asked_items(purpose=Purpose.TEST)
         return {item: state(item) for item in rest if item in asked}
 
-    def ending(self) -> str:
-        """Why there is nothing more to learn from: a limit by its name, "deadline", "pool", or "" while there is."""
-        if self.is_late():
-            return "deadline"
-        open_pool = [ask for ask in self.store.unanswered() if ask.purpose == Purpose.POOL]
-        if open_pool:
-            return ""
-        if self.spending().pool_left == 0:
-            return self.affordable()[1]
-        taken = self.store.asked_items() | {item for item, m in self.merged().items() if m.label}
-        return "" if any(position not in taken for position in self.pool.tolist()) else "pool"
-
-    def entitled(self) -> bool:
-        """Whether the end may open the gate: not when budget or deadline were changed after scores were shown."""
-        scores = self.store.scores()
-        if not scores or self.ending() == "pool":
-            return True
-        first = next(r for r in self.store.rounds() if r.number == scores[0].round)
-        return not moved_end(self.settings_of(first), self.settings)
+    def dryness(self, round_: Round) -> float | None:
+        """Share of the newest answers to chosen items that were not of the class, as far as the round knows them."""
+        if round_.number == COLD_START:
+            return None
+        merged = self.merge(round_.annotation_position)
+        chosen = [ask.item for ask in self.store.asks() if ask.purpose == Purpose.POOL and ask.item in merged]
+        labels = [label for item in chosen if (label := merged[item].label)]
+        known = any(each.label == self.positive for each in merged.values())
+        return screening.dryness(labels, self.positive) if known else None
 
 
 def _rank_of(item: Item) -> int:

@@ -26,6 +26,8 @@ ROWS: list[set[str]] = [
     {"simulate"},
     {"driver"},
     {"loop"},
+    {"afterwards"},
+    {"jobs"},
     {"standing", "changes"},
     {"report"},
     {"answers"},

@@ -56,7 +56,7 @@ def ask(item: int, round_: int | None = 0, reason: str = "at random", **more: An
 
 
 def test_a_strategy_of_ones_own_can_have_a_random_share_too(ended: Loop) -> None:
-    folder = ended.folder / "own"
+    folder = ended.jobs.folder / "own"
     folder.mkdir()
     query = replace(TOLD.query, strategy="query_strategies:Entropy")
     loop = open_loop(folder, oracle(write_points(folder)), replace(TOLD, query=query))
@@ -239,7 +239,7 @@ def test_both_models_are_fitted_on_the_same_number_of_pool_items(ended: Loop) ->
     labels = {item: merged.label for item, merged in ended.standing.merged().items() if merged.label}
     pool = {item: label for item, label in labels.items() if item not in ended.standing.test_order}
     found = arms(ended.store.asks(), pool)
-    pairs = ended._sides_job(ended.store.rounds()[-1], found, pool).pairs
+    pairs = ended.afterwards._sides(found, pool).pairs
     assert set(pairs[0][0].labelled) == {*found.shared, *found.chosen[: found.k]}
     assert set(pairs[0][1].labelled) == {*found.shared, *found.random}
     for one, other in pairs:

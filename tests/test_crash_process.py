@@ -41,7 +41,7 @@ from active_loop.session import session
 folder = Path(sys.argv[1])
 place = Oracle(json.loads((folder / "answers.json").read_text()), per_collect=2)
 with session(folder, read_settings(folder / "loop.toml"), lambda news: None, backend=place, dashboard=False) as made:
-    stopped = made.run(lambda result: print(made.loop.runner.pid, type(result).__name__, flush=True))
+    stopped = made.run(lambda result: print(made.loop.jobs.runner.pid, type(result).__name__, flush=True))
 print("ended", stopped.decision.reason, flush=True)
 """
 
@@ -142,12 +142,11 @@ def nothing_was_lost(loop: Loop, answers: list[str]) -> None:
 
 def rounds_can_be_repeated(loop: Loop) -> None:
     """Fitted again from its row alone, each round trains on the same data and chooses the same items."""
-    loop._features = loop._encode_job().run()
     rounds = loop.store.rounds()
     assert [r.number for r in rounds] == list(range(COLD_START, COLD_START + len(rounds)))
     assert len(rounds) > 4
     for round_ in rounds:
-        again = loop._job(round_).run()
+        again = loop.jobs.of(round_).run()
         ranking = "SELECT item, utility FROM ask WHERE round = ? ORDER BY rank"
         assert round_.state == RoundState.RANKED
         assert round_.record["data_version"] == again.record["data_version"]
@@ -164,7 +163,7 @@ def looks_follow_the_test_order(loop: Loop, answers: list[str]) -> None:
     assert tested == set(loop.standing.test_order[: len(tested)])
     for number, look in enumerate(looks, start=1):
         round_ = next(r for r in loop.store.rounds() if r.number == look.round)
-        predicted = [CLASSES[code] for code in loop._job(round_, rank=False).run().test_mean.argmax(axis=1)]
+        predicted = [CLASSES[code] for code in loop.jobs.of(round_, rank=False).run().test_mean.argmax(axis=1)]
         judged = loop.standing.test_order[: loop.standing.plan.m(number)]
         truth = [answers[int(loop.standing.items[item].row)] for item in judged]
         assert look.number == number

@@ -81,16 +81,16 @@ def test_no_test_item_ever_trains_is_ranked_or_fits_features(tmp_path: Path) -> 
     for ask in loop.store.asks():
         assert (ask.item in test) == (ask.purpose == Purpose.TEST)
     for round_ in loop.store.rounds():
-        job = loop._job(round_)
+        job = loop.jobs.of(round_)
         for rows in (job.labelled, job.candidates, job.pending, job.sample):
             assert not test & set(rows.tolist())
-    assert not any(loop._encode_job().pool[list(test)])
+    assert not any(loop.jobs.encode().pool[list(test)])
 
 
 def test_the_wall_is_guarded_at_run_time(tmp_path: Path) -> None:
     loop = open_loop(tmp_path, Oracle(write_points(tmp_path)))
     run_to_end(loop)
-    job = loop._job(loop.store.rounds()[-1])
+    job = loop.jobs.of(loop.store.rounds()[-1])
     test = np.array(loop.standing.test_order[:1])
     for field in ("labelled", "candidates", "pending", "sample"):
         bad = {**{k: getattr(job, k) for k in job.__slots__}, field: test}
@@ -328,7 +328,7 @@ def test_items_added_on_the_way_join_the_pool_and_leave_the_test_order_alone(tmp
     assert again.standing.test_order == order
     assert isinstance(run_to_end(again), Stopped)
     for round_ in again.store.rounds():  # what a round chose from does not change with what was added after it
-        job = again._job(round_)
+        job = again.jobs.of(round_)
         assert round_.items in (150, 200)
         assert job.candidates.max() < round_.items
         if round_.state == RoundState.RANKED:
@@ -347,11 +347,11 @@ def test_the_cache_can_be_deleted_or_spoiled_at_any_time(tmp_path: Path) -> None
         loop = open_loop(folder, Oracle(write_points(folder)))
         for _ in range(500):
             ranked = bool(loop.store.rounds()) and loop.store.rounds()[-1].state == RoundState.RANKED
-            if name == "deleted" and ranked and loop.cache.exists():
-                shutil.rmtree(loop.cache)
+            if name == "deleted" and ranked and loop.jobs.cache.exists():
+                shutil.rmtree(loop.jobs.cache)
                 loop.forget()
             if name == "spoiled":
-                for file in (loop.cache / "rounds").glob("*.npz"):
+                for file in (loop.jobs.cache / "rounds").glob("*.npz"):
                     file.write_bytes(b"PK half a file")
             if isinstance(loop.step(), Stopped):
                 break

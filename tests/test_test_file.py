@@ -81,7 +81,7 @@ class Watching(InlineRunner):
 
 def watched(folder: Path, labels: list[str], to: Settings) -> tuple[Loop, list[RoundJob]]:
     loop = open_loop(folder, Oracle(labels), to)
-    loop.runner = runner = Watching()
+    loop.jobs.runner = runner = Watching()
     return loop, runner.rounds
 
 
@@ -162,7 +162,7 @@ def test_features_are_fitted_on_no_test_row(tmp_path: Path) -> None:
     write_both(tmp_path)
     loop = open_loop(tmp_path, Oracle([]), told())
     loop.import_items()
-    assert loop._encode_job().pool.tolist() == [True] * 150 + [False] * 60
+    assert loop.jobs.encode().pool.tolist() == [True] * 150 + [False] * 60
 
 
 def test_the_test_order_is_one_random_permutation_of_the_file(tmp_path: Path) -> None:

@@ -1,0 +1,138 @@
+"""What a loop has computed: its jobs, made of what was committed, and what came of them.
+
+A job is sent when the runner is free, after the features that it needs. Features and predictions are kept, and made
+again where they are gone. This reads the store, and commits nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .domain import COLD_START, Progressed, Round, Split
+from .predictions import Predictions
+from .records import Source
+from .runner import Runner
+from .scoring import EncodeJob, RoundJob, RoundResult, Sides, SidesJob
+from .sources import check_unchanged
+from .standing import Standing
+from .tasks import make_task
+
+if TYPE_CHECKING:
+    from .features import FeatureFile
+
+
+class Jobs:
+    """The jobs of a loop. `folder` is the loop's own; in its `cache` is what can be computed again."""
+
+    def __init__(self, standing: Standing, source: Source, runner: Runner, folder: Path) -> None:
+        self.standing = standing
+        self.source = source
+        self.runner = runner
+        self.folder = folder
+        self.cache = folder / "cache"
+        self._features: FeatureFile | None = None
+        self._predicted = Predictions(self.cache / "rounds")
+
+    def result(self, make: Callable[[], RoundJob | SidesJob]) -> RoundResult | Sides | Progressed | None:
+        """What came of the job under way, once; None until it is there. If none is under way, what `make` returns is.
+
+        Features are encoded first: that they are there is progress. What is under way may be an earlier job, which is
+        seen from its result.
+        """
+        if not self.runner.busy:
+            self.runner.submit(make() if self._features else self.encode())
+        found: Any = self.runner.poll()
+        if found is None or isinstance(found, RoundResult | Sides):
+            return found
+        self._features = found
+        return Progressed("features encoded")
+
+    def predictions(self, round_: Round) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        """What a round's model predicted: of the test order the mean of its members, of the sample codes.
+
+        It is fitted again if that is gone.
+        """
+        kept = self._predicted.find(round_.number)
+        return self.keep(self.of(round_, rank=False).run()) if kept is None else kept
+
+    def keep(self, result: RoundResult) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        """Keep what a round's model predicted, for the rounds and looks that come after it; returns it."""
+        self._predicted.keep(result.number, result.test_mean, result.sample_codes)
+        return result.test_mean, result.sample_codes
+
+    def forget(self) -> None:
+        """Drop the features of the items: they have changed."""
+        self._features = None
+
+    def encode(self) -> EncodeJob:
+        """The features of all items. Raises `DataError` if the items are not what they were at the import."""
+        items, settings = self.standing.items, self.standing.settings
+        rows = tuple(item.row for item in items)
+        check_unchanged(self.source, rows, [item.id for item in items])
+        first = self.standing.facts["items"]
+        fitted = np.array([item.split == Split.POOL and item.position < first for item in items])
+        return EncodeJob(settings.data, settings.features, self.folder, self.cache, rows, fitted)
+
+    def of(self, round_: Round, *, rank: bool = True) -> RoundJob:
+        """All that the round may see: a function of what was committed when it was opened.
+
+        Features that are not there are encoded here and now.
+        """
+        if self._features is None:
+            self._features = self.encode().run()
+        settings, items = self.standing.settings_of(round_), self.standing.items
+        merged = self.standing.merge(round_.annotation_position)
+        pool = {item: m.label for item, m in merged.items() if m.label and items[item].split == Split.POOL}
+        labelled = np.array(sorted(pool), dtype=np.int64)
+        asked = self.standing.store.asked_items(round_.ask_position)
+        taken, known = asked | set(pool), self.standing.pool[self.standing.pool < round_.items]
+        candidates = np.array([position for position in known.tolist() if position not in taken], dtype=np.int64)
+        pending = sorted(item for item in asked if items[item].split == Split.POOL and item not in merged)
+        cold = round_.number == COLD_START
+        n = self.standing.first_round_at if cold else settings.query.queue_high + settings.query.retrain_every
+        return RoundJob(
+            number=round_.number,
+            features=self._features,
+            labelled=labelled,
+            codes=np.asarray(make_task(settings.task).encode([pool[int(item)] for item in labelled]), dtype=np.int64),
+            candidates=candidates,
+            ids=self.standing.ids[candidates],
+            pending=np.array(pending, dtype=np.int64),
+            sample=self.standing.sample,
+            test=np.array(self.standing.test_order, dtype=np.int64),
+            classes=settings.task.classes,
+            model=settings.model,
+            strategy=settings.query.cold_start if cold else settings.strategy,
+            n=n if rank else 0,
+            seed=round_.seed,
+            random_share=0.0 if cold else settings.query.random_share,
+        )
+
+    def fits(self, labels: Sequence[Mapping[int, str]], test: Sequence[int]) -> list[RoundJob]:
+        """Fits after the last round, each on labels of its own; they choose nothing, and predict these reserved items.
+
+        Their number is that of the round that would have come next.
+        """
+        last, nothing = self.standing.store.rounds()[-1], np.empty(0, dtype=np.int64)
+        job = replace(
+            self.of(last, rank=False),
+            number=last.number + 1,
+            candidates=nothing,
+            ids=self.standing.ids[nothing],
+            pending=nothing,
+            sample=nothing,
+            test=np.array(test, dtype=np.int64),
+        )
+        return [self._taught(job, each) for each in labels]
+
+    def _taught(self, job: RoundJob, labels: Mapping[int, str]) -> RoundJob:
+        """The job with these labels, by position, instead of its own."""
+        labelled = np.array(sorted(labels), dtype=np.int64)
+        codes = self.standing.task.encode([labels[int(item)] for item in labelled])
+        return replace(job, labelled=labelled, codes=np.asarray(codes, dtype=np.int64))
