@@ -139,7 +139,7 @@ def sentence(found: Agreement) -> str:
         return ""
     items = f"{found.n_items} item{'s' if found.n_items > 1 else ''} with two answers or more"
     if not found.observed:
-        return f"people agree: {items}, and {FEWEST} are needed to say how far"
+        return f"people agree: not known yet, by {items}; it takes {FEWEST}"
     read, name = (found.alpha, "α") if found.alpha else (found.observed, "share of equal answers")
     hardest = f"; hardest: {'/'.join(found.hardest)}" if found.hardest else ""
     return f"people agree: {name} {read.value:.2f} [{read.low:.2f} – {read.high:.2f}] on {items}{hardest}"

@@ -17,19 +17,20 @@ from pathlib import Path
 from typing import Any
 
 from . import pace
+from .agreement import FEWEST, Agreement, agreement
 from .answers import reader
 from .chances import ceiling
 from .control import Control, chances, is_random
 from .domain import COLD_START, Annotation, Ask, Look, Merged, Purpose, Round, Score, Split, Verdict
 from .forecast import Forecast, Pace, curves_for, forecast
 from .hindrance import hindrance, more_test_labels
-from .merge import merge
+from .merge import Merging, merge
 from .records import Source
 from .refit import Refit
 from .settings import METRICS, LookPlan, Settings, from_json, positive_class, time_zone
 from .stopping import at_least, in_force
 from .store import Store
-from .tasks import make_task
+from .tasks import Task, make_task
 
 WHY = {
     "budget": "the budget is spent",
@@ -41,9 +42,6 @@ WHY = {
     "unreachable": "the target is probably out of reach",
 }
 """Why a loop ended without what it was to reach, in words; what a person ended says so itself."""
-
-_FEWEST_TWICE = 30
-"""Items with two answers or more, from which on their agreement says what can be measured at all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +66,8 @@ class Status:
     `answers` = `pool_answers` + `test_answers` of `budget`; `doing` is one phrase of what happens next;
     `verdict` is that of the last look; `stopped` says why the loop ended ("" while it goes on). `forecast` is what is
     left, by completed rounds alone; None before there are enough of them, and once the loop has got to its end.
-    `found` counts the items of the class that is searched for (None where nothing is).
+    `found` counts the items of the class that is searched for (None where nothing is). `agreement` is how far people
+    agree: while the loop runs, by the answers that the newest completed round knew.
     `hindrance` ends the sentence "the target cannot be certified …"; empty where nothing stands in the way.
     """
 
@@ -102,6 +101,7 @@ class Status:
     stopped: str
     doing: str
     found: int | None
+    agreement: Agreement
 
     @property
     def answers(self) -> int:
@@ -201,6 +201,7 @@ def _status(store: Store, now: datetime) -> Status:
         control=_control(store) if stopped else None,
         stopped=stopped,
         found=_found(settings, merged.values()),
+        agreement=_agreement(task, annotations if stopped else known),
         doing=_doing(stopped, len(unanswered), bool(rounds) and not rounds[-1].ranked_at, bool(facts)),
     )
 
@@ -285,11 +286,17 @@ def _best(settings: Settings, asks: Sequence[Ask], known: Sequence[Annotation]) 
     merged = merge([a for a in known if a.ask in pool], reader(make_task(settings.task))).values()
     votes = [[*m.votes.values()] for m in merged if m.votes]
     several = [each for each in votes if sum(each) > 1]
-    if len(several) < _FEWEST_TWICE or 2 * len(several) > len(votes):
+    if len(several) < FEWEST or 2 * len(several) > len(votes):
         return 1.0
     agreed = [sum(n * (n - 1) for n in each) / (sum(each) * (sum(each) - 1)) for each in several]
     n_classes = len(settings.task.classes)
     return ceiling(max(1 / n_classes, sum(agreed) / len(agreed)), n_classes)
+
+
+def _agreement(task: Task, annotations: Iterable[Annotation]) -> Agreement:
+    merging = Merging(reader(task), task.consensus)
+    merging.add(annotations)
+    return agreement(merging.votes, task)
 
 
 def _found(settings: Settings, merged: Iterable[Merged]) -> int | None:

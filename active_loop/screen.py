@@ -16,6 +16,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from .agreement import sentence as agreed
 from .control import sentence as worth
 from .control import sentence_of_drawn
 from .domain import Look, Progressed, StepResult, Stopped, Verdict, WaitingForPeople, WaitingForTraining
@@ -245,6 +246,8 @@ def status_page(status: Status) -> Group:
     lines.append(Text(spent))
     if status.people:
         lines.append(Text("   " + ", ".join(f"{person} {n}" for person, n in sorted(status.people.items()))))
+    if said := agreed(status.agreement):
+        lines.append(Text(f"   {said}"))
     for look in status.looks:
         lines.append(Text(f"   look {look.number}: {counted(look)}, {_bound(look, status)}: {look.verdict}"))
     if status.looks:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
+from active_loop.agreement import FEWEST
 from active_loop.control import sentence as worth
 from active_loop.control import sentence_of_drawn
 from active_loop.domain import Look, Outcome, Verdict
@@ -30,7 +31,7 @@ MEANING: Final = {
 _PUBLIC: Final = (
     *("name", "metric", "target", "stop_on", "budget", "answers", "open_asks", "oldest_open_at", "outcomes"),
     *("disputed", "people", "lead_time_s", "n_items", "round", "n_labels", "curve", "looks", "verdict"),
-    *("more_to_certify", "forecast", "stopped", "doing"),
+    *("more_to_certify", "forecast", "stopped", "doing", "agreement"),
 )
 """What `status.json` holds of a `Status`. Answers by split are left out: see above."""
 
@@ -130,6 +131,7 @@ def facts(status: Status, now: datetime) -> list[Fact]:
         *_by_split(status),
         Fact("Without a label", str(sum(n for _, n in _unlabelled(status))), _listed(_unlabelled(status))),
         Fact("Time of people", span(status.lead_time_s), _pace(status)),
+        *_agreement(status),
     ]
 
 
@@ -240,6 +242,20 @@ def _by_split(status: Status) -> Iterator[Fact]:
     when = f"at round {point.round}" if point else "no round yet"
     yield Fact("Learned from", _labels(point.n_labels if point else 0), when)
     yield Fact("Tested on", _labels(point.n_test if point else 0), when)
+
+
+def _agreement(status: Status) -> Iterator[Fact]:
+    """How far people agree, once two of them have answered the same item."""
+    found = status.agreement
+    read, name = (found.alpha, "α ") if found.alpha else (found.observed, "")
+    if not found.n_items:
+        return
+    items = "1 item" if found.n_items == 1 else f"{found.n_items} items"
+    if read is None:
+        yield Fact("People agree", "–", f"{items} with two answers, {FEWEST} needed")
+        return
+    hardest = f" · hardest {'/'.join(found.hardest)}" if found.hardest else ""
+    yield Fact("People agree", f"{name}{read.value:.2f}", f"{read.low:.2f} to {read.high:.2f}, {items}{hardest}")
 
 
 def _labels(count: int) -> str:

@@ -365,6 +365,30 @@ def test_no_counter_tells_on_which_side_of_the_split_an_answer_fell(tmp_path: Pa
     assert shown[0] == shown[1]
 
 
+def test_how_far_people_agree_is_said_by_the_answers_that_the_last_round_knew(scene: Scene) -> None:
+    def again(first: int, last: int, label: str) -> None:
+        scene.store.append(
+            Annotation("people", f"again-{p}", NOW, AnswerKind.SUBMITTED, f'"{label}"', "arthur", ask=f"ask-{p}")
+            for p in range(first, last)
+        )
+
+    scene.imported().asks(60).answers(60)
+    again(0, 10, "elm")
+    again(10, 40, "oak")
+    scene.round(0, 0.75, 0.51, 0.91)
+    client = client_of(app_of(scene.path))
+    before, page = client.get("/status.json").json["agreement"], client.get("/").text
+    assert before["n_items"] == 40
+    assert before["observed"]["value"] == 0.75
+    assert before["hardest"] == ["oak", "elm"]
+    assert "arthur" not in str(before)
+    assert "People agree" in page
+    again(40, 60, "elm")
+    assert client.get("/status.json").json["agreement"] == before
+    scene.stopped("budget", Verdict.NOT_REACHED)
+    assert client.get("/status.json").json["agreement"]["n_items"] == 60
+
+
 def test_the_json_holds_what_is_listed_and_no_more(scene: Scene) -> None:
     values = get(app_of(scene.running().path), "/status.json").json
     assert set(values) == {
@@ -384,7 +408,7 @@ def test_the_json_holds_what_is_listed_and_no_more(scene: Scene) -> None:
             "open_asks",
         ),
         *("oldest_open_at", "outcomes", "disputed", "people", "lead_time_s", "n_items", "round", "n_labels", "curve"),
-        *("looks", "verdict", "more_to_certify", "forecast", "stopped", "doing"),
+        *("looks", "verdict", "more_to_certify", "forecast", "stopped", "doing", "agreement"),
     }
     assert datetime.fromisoformat(values["oldest_open_at"]) == NOW - timedelta(days=1) + timedelta(seconds=4)
     assert values["looks"][0]["verdict"] == "reached"
