@@ -292,6 +292,7 @@ def test_what_is_settled_together_is_settled_again_only_when_its_votes_may_have_
     assert (merging.merged[0].label, merging.merged[0].disputed) == ("cat", False)
     merging.add([said("dog", "eve", item=2, id="5", at=4)])
     assert len(seen) == 1
-    merging.add([said(None, "bob", item=0, id="3", at=5, kind=AnswerKind.RETRACTED)])
-    assert len(seen) == 1
+    merging.add([said("dog", "bob", item=1, id="6", at=5)])
+    merging.add([said(None, "bob", item=0, id="3", at=6, kind=AnswerKind.RETRACTED)])
+    assert seen[2:] == [{1: {"ann": "dog", "bob": "dog"}}]
     assert merging.merged[0].votes == {"cat": 1}
