@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .errors import ActiveLoopError, ConfigError, FolderError
-from .settings import metrics_of
+from .settings import METRICS
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -116,8 +116,13 @@ def demo(folder: Path, me: bool, clean: bool, as_json: bool) -> None:
 @click.option("--answer", default=None, metavar="COLUMN", help="Part-filled column of answers that are known.")
 @click.option("--group", default="", metavar="COLUMN", help="Items of one group stay on one side of the test split.")
 @click.option("--id", "id_column", default="", metavar="COLUMN", help="Column that names the items.")
+@click.option(
+    "--label", type=click.Choice(["choice", "multi_label", "number"]), default="choice", help="Kind of label."
+)
+@click.option("--bounds", default="", metavar="LOW,HIGH", help="Of a number: the least and the largest.")
+@click.option("--unit", default="", help="Of a number: what stands behind it.")
 @click.option("--classes", default="", help="The possible answers, with commas between them.")
-@click.option("--metric", type=click.Choice(metrics_of("choice")), help="What is to be reached.")
+@click.option("--metric", type=click.Choice(tuple(METRICS)), help="What is to be reached.")
 @click.option("--positive", default="", metavar="CLASS", help="The class that a metric of one class is about.")
 @click.option("--target", type=float, default=None, help="Value of the metric to reach.")
 @click.option("--budget", type=int, default=None, help="Answers that may be asked for, in all.")
@@ -516,14 +521,15 @@ def _compare(session: Session, job: Any) -> Comparison:
 
 def _export(folder: Path, path: Path) -> int:
     """Write the labels in the format that the ending of `path` says; returns how many there are."""
-    from .report import export_rows, write_export
+    from .report import current_settings, export_rows, write_export
     from .sources import open_source
 
     with _store(folder) as store:
         rows = export_rows(store)
+        settings = current_settings(store)
     source = open_source(_settings(folder).data, folder) if path.suffix == ".json" else None
     try:
-        write_export(rows, path, source)
+        write_export(rows, path, source, settings.task.kind)
     except OSError as error:
         raise FolderError(f"cannot write {path}: {error.strerror or error}.") from error
     return len(rows)

@@ -24,7 +24,7 @@ from typing import Any, Final, TypeVar, cast, get_type_hints
 
 from . import components, sources
 from .errors import ConfigError, unknown_name
-from .settings import Settings, check, check_asked, to_json
+from .settings import Settings, check, to_json
 from .tasks import TASKS, make_task
 
 MODELS: Final = ("logistic", "svm", "forest")
@@ -259,7 +259,6 @@ def _first_unfinished_line(text: str) -> int:
 def _validate(settings: Settings, folder: Path, where: Where) -> None:
     """Refuse unknown names and what `settings.check` refuses, with the line of the key that the message names."""
     try:
-        check_asked(settings)
         _check_names(settings, folder)
         make_task(settings.task)
         check(settings)

@@ -54,6 +54,7 @@ _QUESTIONS = {
     "image": "What does the picture show?",
     "table": "Which of these fits the row?",
 }
+_USUAL_METRICS = {"multi_label": "micro_f1", "number": "r2"}
 _MODELS = {"text": "logistic", "image": "svm", "table": "svm"}
 
 _MAJORITY = 2 / 3
@@ -65,9 +66,13 @@ class Given:
     """What was said by flags; None or empty means: not said. An empty `answer` means: use no column.
 
     `test` is a file of labelled rows that test; its answers are in the column `answer`, or in the one that looks so.
+    `label` is the kind of label; `bounds` and `unit` are those of a number.
     """
 
     kind: str | None = None
+    label: str = "choice"
+    bounds: str = ""
+    unit: str = ""
     show: tuple[str, ...] = ()
     test: Path | None = None
     answer: str | None = None
@@ -182,6 +187,8 @@ def _settings(folder: Path, data: Path, seen: Inspection, given: Given, question
     """All answers, in the order in which people are asked."""
     kind = _kind(seen, given.kind)
     shown = _shown(seen, kind, given, questions)
+    if given.label != "choice":
+        return _of_other_labels(folder, data, seen, kind, shown, given, questions)
     known = _known(seen, shown, given, questions) if given.test is None else _tested(seen, shown, given, given.test)
     partly = known is not None and (known.n_missing > 0 or given.test is not None)
     classes = _classes(seen, shown, known if partly or given.answer else None, given, questions)
@@ -195,15 +202,7 @@ def _settings(folder: Path, data: Path, seen: Inspection, given: Given, question
         questions.say(_complete(full[0], folder))
     settings = Settings(
         name=Path(os.path.realpath(folder)).name or "loop",
-        data=DataSettings(
-            path=_relative(data, folder),
-            kind=kind,
-            show=shown,
-            id=given.id_column,
-            group=given.group,
-            test=_relative(given.test, folder) if given.test else "",
-            answer=known.name if known is not None and partly else "",
-        ),
+        data=_data(folder, data, kind, shown, given, known.name if known is not None and partly else ""),
         task=TaskSettings(classes=classes, question=question),
         target=target,
         budget=BudgetSettings(answers=budget),
@@ -211,6 +210,60 @@ def _settings(folder: Path, data: Path, seen: Inspection, given: Given, question
     )
     check(settings)
     return settings
+
+
+def _of_other_labels(
+    folder: Path,
+    data: Path,
+    seen: Inspection,
+    kind: str,
+    shown: tuple[str, ...],
+    given: Given,
+    questions: _Questions,
+) -> Settings:
+    """Settings for several labels or a number: less is guessed from the data, and answers are checked at the import."""
+    task = TaskSettings(kind=given.label, bounds=_bounds(given.bounds), unit=given.unit)
+    if given.label == "multi_label":
+        task = replace(task, classes=_classes(seen, shown, None, given, questions))
+    metric = given.metric or _USUAL_METRICS[given.label]
+    value = measure(given.label, metric).usual if given.target is None else given.target
+    answers = _column(seen, given.answer or "", "--answer") if given.test is None else None
+    if unused := answers is not None and not answers.n_missing:
+        questions.say(_complete(answers, folder))
+    settings = Settings(
+        name=Path(os.path.realpath(folder)).name or "loop",
+        data=_data(folder, data, kind, shown, given, "" if unused else given.answer or ""),
+        task=replace(task, question=given.question),
+        target=TargetSettings(metric=metric, value=value),
+        budget=BudgetSettings(answers=_budget(seen, len(task.classes), given, questions)),
+        model=ModelSettings(use=_MODELS[kind]),
+    )
+    check(settings)
+    make_task(settings.task)
+    return settings
+
+
+def _data(folder: Path, data: Path, kind: str, shown: tuple[str, ...], given: Given, answer: str) -> DataSettings:
+    return DataSettings(
+        path=_relative(data, folder),
+        kind=kind,
+        show=shown,
+        id=given.id_column,
+        group=given.group,
+        test=_relative(given.test, folder) if given.test else "",
+        answer=answer,
+    )
+
+
+def _bounds(text: str) -> tuple[float, ...]:
+    """
+    >>> _bounds("0,10"), _bounds("0,inf"), _bounds("")
+    ((0.0, 10.0), (0.0, inf), ())
+    """
+    try:
+        return tuple(float(part) for part in text.split(",")) if text else ()
+    except ValueError as error:
+        raise ConfigError(f'--bounds "{text}": give the least and the largest number as 0,10, or inf.') from error
 
 
 def _complete(column: Column, folder: Path) -> str:
@@ -335,7 +388,7 @@ def _classes(
     def read(text: str) -> tuple[str, ...]:
         task = TaskSettings(classes=tuple(normalise(name) for name in _split(text)))
         make_task(task)
-        if len(task.classes) < 2:
+        if len(task.classes) < (1 if given.label == "multi_label" else 2):
             raise ConfigError("name at least two possible answers, with commas between them.")
         return task.classes
 

@@ -109,6 +109,12 @@ def _items(records: Sequence[Record], start: int, source: str, ranks: Mapping[in
 def refuse_unusable(records: Sequence[Record], settings: Settings, task: Task) -> None:
     """`DataError` for an answer that is no class, and for a test file that could not even make the target likely."""
     unknown = sorted({r.answer for r in records if r.answer and not task.read(r.answer).label})
+    if unknown and task.kind != "choice":
+        problem = task.read(unknown[0]).problem or unknown[0]
+        raise DataError(
+            f'cannot use the answers in column "{settings.data.answer}": {problem}; correct the file '
+            f"({len(unknown)} different answers are no label)."
+        )
     if unknown:
         raise DataError(
             f'cannot use the answers in column "{settings.data.answer}": {_listed(unknown)} '

@@ -18,7 +18,7 @@ from .domain import COLD_START, Progressed, Round, Split
 from .predictions import Predictions
 from .records import Source
 from .runner import Runner
-from .scoring import EncodeJob, RoundJob, RoundResult, Sides, SidesJob
+from .scoring import Codes, EncodeJob, RoundJob, RoundResult, Sides, SidesJob
 from .sources import check_unchanged
 from .standing import Standing
 from .tasks import make_task
@@ -53,7 +53,7 @@ class Jobs:
         self._features = found
         return Progressed("features encoded")
 
-    def predictions(self, round_: Round) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    def predictions(self, round_: Round) -> tuple[NDArray[np.float64], Codes]:
         """What a round's model predicted: of the test order the mean of its members, of the sample codes.
 
         It is fitted again if that is gone.
@@ -61,7 +61,7 @@ class Jobs:
         kept = self._predicted.find(round_.number)
         return self.keep(self.of(round_, rank=False).run()) if kept is None else kept
 
-    def keep(self, result: RoundResult) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    def keep(self, result: RoundResult) -> tuple[NDArray[np.float64], Codes]:
         """Keep what a round's model predicted, for the rounds and looks that come after it; returns it."""
         self._predicted.keep(result.number, result.test_mean, result.sample_codes)
         return result.test_mean, result.sample_codes
@@ -100,13 +100,13 @@ class Jobs:
             number=round_.number,
             features=self._features,
             labelled=labelled,
-            codes=np.asarray(make_task(settings.task).encode([pool[int(item)] for item in labelled]), dtype=np.int64),
+            codes=make_task(settings.task).encode([pool[int(item)] for item in labelled]),
             candidates=candidates,
             ids=self.standing.ids[candidates],
             pending=np.array(pending, dtype=np.int64),
             sample=self.standing.sample,
             test=np.array(self.standing.test_order, dtype=np.int64),
-            classes=settings.task.classes,
+            task=settings.task,
             model=settings.model,
             strategy=settings.query.cold_start if cold else settings.strategy,
             n=n if rank else 0,
@@ -135,4 +135,4 @@ class Jobs:
         """The job with these labels, by position, instead of its own."""
         labelled = np.array(sorted(labels), dtype=np.int64)
         codes = self.standing.task.encode([labels[int(item)] for item in labelled])
-        return replace(job, labelled=labelled, codes=np.asarray(codes, dtype=np.int64))
+        return replace(job, labelled=labelled, codes=codes)

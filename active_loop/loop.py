@@ -262,14 +262,14 @@ class Loop:
         return query.cold_start if round_.number == COLD_START else query.asks_by
 
     def _agreement(self, result: RoundResult) -> float | None:
-        """Share of equal predictions with the latest round that had clearly fewer labels."""
+        """How far it predicts the same as the latest round that had clearly fewer labels."""
         if result.number == COLD_START:
             return None
         earlier = [r for r in self.standing.scored_rounds() if r.number < result.number]
         index = earlier_round([*(r.record["n_labels"] for r in earlier), result.record["n_labels"]])
         if index is None:
             return None
-        return float(np.mean(self.jobs.predictions(earlier[index])[1] == result.sample_codes))
+        return self.standing.task.alike(self.jobs.predictions(earlier[index])[1], result.sample_codes)
 
     def _score(self, round_: Round, result: RoundResult) -> list[Score]:
         """A reading on the test answers that the round's prefix holds."""

@@ -8,11 +8,12 @@ from __future__ import annotations
 import zipfile
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-Codes = NDArray[np.int64]
+Codes = NDArray[Any]
 Reals = NDArray[np.float64]
 
 

@@ -436,8 +436,8 @@ def _export_row(
     )
 
 
-def write_export(rows: Sequence[ExportRow], path: Path, source: Source | None = None) -> None:
-    """Write labels as CSV, Parquet or Label Studio JSON, by the ending of `path` (.csv, .parquet, .json)."""
+def write_export(rows: Sequence[ExportRow], path: Path, source: Source | None = None, kind: str = "choice") -> None:
+    """Write labels of a kind as CSV, Parquet or Label Studio JSON, by the ending of `path` (.csv, .parquet, .json)."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + ".new")
     match path.suffix:
@@ -449,7 +449,9 @@ def write_export(rows: Sequence[ExportRow], path: Path, source: Source | None = 
             from .label_studio import export_tasks
 
             shown = source.shown([row.row for row in rows]) if source else [{} for _ in rows]
-            temporary.write_text(json.dumps(export_tasks(rows, shown), ensure_ascii=False, indent=1), encoding="utf-8")
+            temporary.write_text(
+                json.dumps(export_tasks(rows, shown, kind=kind), ensure_ascii=False, indent=1), encoding="utf-8"
+            )
         case _:
             with temporary.open("w", newline="", encoding="utf-8") as file:
                 writer = csv.DictWriter(file, fieldnames=list(ExportRow.__slots__))

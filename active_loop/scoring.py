@@ -22,7 +22,8 @@ from . import components
 from .control import AT_RANDOM
 from .domain import COLD_START
 from .errors import DataError
-from .settings import DataSettings, FeatureSettings, ModelSettings
+from .settings import DataSettings, FeatureSettings, ModelSettings, TaskSettings
+from .tasks import Task, make_task
 
 if TYPE_CHECKING:
     from query_strategies import Strategy
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from .learner import Learner
 
 Rows = NDArray[np.int64]
+Codes = NDArray[Any]
+"""Labels as the task encodes them."""
 
 _BLOCK = 65_536
 
@@ -69,13 +72,13 @@ class RoundJob:
     number: int
     features: FeatureFile
     labelled: Rows
-    codes: NDArray[np.int64]
+    codes: Codes
     candidates: Rows
     ids: NDArray[np.uint64]
     pending: Rows
     sample: Rows
     test: Rows
-    classes: tuple[str, ...]
+    task: TaskSettings
     model: ModelSettings
     strategy: str
     n: int
@@ -90,8 +93,8 @@ class RoundJob:
 class RoundResult:
     """What a round found: the chosen rows, best first, and predictions to score and compare with.
 
-    `test_mean` (n_test, …) is the mean of the members' predictions, `sample_codes` (n_sample,) are predicted classes;
-    both are empty at the cold start.
+    `test_mean` (n_test, …) is the mean of the members' predictions, `sample_codes` (n_sample, …) what is predicted of
+    the sample; both are empty at the cold start.
     """
 
     number: int
@@ -99,7 +102,7 @@ class RoundResult:
     utilities: NDArray[np.float64]
     why: tuple[Mapping[str, Any], ...]
     test_mean: NDArray[np.float64]
-    sample_codes: NDArray[np.int64]
+    sample_codes: Codes
     record: Mapping[str, Any]
 
 
@@ -135,7 +138,7 @@ def _run(job: RoundJob) -> RoundResult:
     _guard(job)
     X = job.features.open()
     started = time.perf_counter()
-    learner = _fit(job, X)
+    learner, task = _fit(job, X), make_task(job.task)
     fitted = time.perf_counter()
     chosen, utilities, why = _choose(job, X, learner)
     queried = time.perf_counter()
@@ -144,12 +147,12 @@ def _run(job: RoundJob) -> RoundResult:
         chosen=chosen,
         utilities=utilities,
         why=why,
-        test_mean=_mean(learner, X, job.test, len(job.classes)),
-        sample_codes=_mean(learner, X, job.sample, len(job.classes)).argmax(axis=1),
+        test_mean=_mean(learner, X, job.test, task),
+        sample_codes=task.decide(_mean(learner, X, job.sample, task)),
         record={
             "n_labels": len(job.codes),
             "n_candidates": len(job.candidates),
-            "labels_per_class": np.bincount(job.codes, minlength=len(job.classes)).tolist(),
+            "labels": dict(task.summarise(task.decode(job.codes))),
             "model": job.model.use if learner is None else learner.fingerprint,
             "features": job.features.fingerprint,
             "data_version": _data_version(job),
@@ -180,9 +183,7 @@ def _fit(job: RoundJob, X: Any) -> Learner | None:
     return learner
 
 
-def _refitted(
-    job: RoundJob, X: Any, rows: Rows, codes: NDArray[np.int64]
-) -> Callable[[Any], NDArray[np.floating[Any]]]:
+def _refitted(job: RoundJob, X: Any, rows: Rows, codes: Codes) -> Callable[[Any], NDArray[np.floating[Any]]]:
     """What the model would predict, had these rows these labels as well."""
     learner = _learner(job)
     learner.fit(X[np.concatenate([job.labelled, rows])], np.concatenate([job.codes, codes]))
@@ -194,7 +195,8 @@ def _learner(job: RoundJob) -> Learner:
 
     names = job.model.names
     use = names[0] if len(names) == 1 else list(names)
-    return make_learner(use, classes=job.classes, seed=job.seed, committee=job.model.members)
+    told, members = job.task, job.model.members
+    return make_learner(use, classes=told.classes, seed=job.seed, committee=members, kind=told.kind)
 
 
 def _choose(
@@ -214,7 +216,8 @@ def _choose(
         labelled_X=X[job.labelled],
         labelled_y=job.codes,
         pending_X=X[job.pending],
-        classes=job.classes,
+        classes=job.task.classes,
+        task=job.task.kind,
         fit_predict=lambda rows, codes: _refitted(job, X, job.candidates[rows], codes),
     )
     strategy = _strategy(job.strategy, job.random_share)
@@ -232,8 +235,10 @@ def _foretold(
     """The reasons, with what the model predicts of rows that chance chose: recorded before anybody has answered."""
     reasons = list(why)
     random = [place for place, reason in enumerate(why) if reason.get("drawn") == AT_RANDOM]
-    for place, mean in zip(random, _mean(learner, X, chosen[random], len(job.classes)), strict=False):
-        reasons[place] = {**reasons[place], "predicted": job.classes[int(mean.argmax())]}
+    task = make_task(job.task)
+    predicted = task.decode(task.decide(_mean(learner, X, chosen[random], task)))
+    for place, label in zip(random, predicted, strict=False):
+        reasons[place] = {**reasons[place], "predicted": label}
     return reasons
 
 
@@ -244,12 +249,13 @@ def _neighbours(job: RoundJob, X: Any, chosen: Rows) -> list[list[dict[str, Any]
     if not len(job.labelled):
         return [[] for _ in chosen]
     distances = euclidean_distances(X[chosen], X[job.labelled])
+    labels = make_task(job.task).decode(job.codes)
     nearest = np.argsort(distances, axis=1, kind="stable")[:, :_NEIGHBOURS]
     return [
         [
             {
                 "item": int(job.labelled[column]),
-                "label": job.classes[job.codes[column]],
+                "label": labels[column],
                 "distance": round(float(distances[row, column]), 6),
             }
             for column in columns
@@ -266,10 +272,10 @@ def _strategy(name: str, random_share: float) -> Strategy:
     return make("mixture", inner=made, share=random_share) if random_share else made
 
 
-def _mean(learner: Learner | None, X: Any, rows: Rows, n_classes: int) -> NDArray[np.float64]:
-    """(n, n_classes) mean of the members' predictions of `rows`, in blocks; empty without a model."""
+def _mean(learner: Learner | None, X: Any, rows: Rows, task: Task) -> NDArray[np.float64]:
+    """(n, …) mean of the members' predictions of `rows`, in blocks; empty without a model."""
     if learner is None or not len(rows):
-        return np.empty((0, n_classes))
+        return np.empty((0, len(task.classes)) if task.classes else 0)
     blocks = (rows[start : start + _BLOCK] for start in range(0, len(rows), _BLOCK))
     return np.concatenate([learner.member_predictions(X[block]).mean(axis=0) for block in blocks])
 

@@ -17,9 +17,6 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from .domain import Verdict
 from .errors import ConfigError, unknown_name
 
-NOT_ASKED_YET: Final = ("multi_label", "number")
-"""Kinds of task that have everything but a loop that asks for them."""
-
 
 @dataclass(frozen=True, slots=True)
 class Measure:
@@ -101,10 +98,9 @@ class TaskSettings:
 
     kind: str = _key(
         "choice",
-        'Kind of label: "choice" (exactly one of the classes). "multi_label" (any number of them) and "number" cannot '
-        "be asked for yet.",
+        'Kind of label: "choice" (one of the classes), "multi_label" (any number of them, or none) or "number".',
     )
-    classes: tuple[str, ...] = _key((), "The possible answers, at least two.")
+    classes: tuple[str, ...] = _key((), "The possible answers, at least two; none of a number.")
     question: str = _key("", "The question shown above the choices.")
     instructions: str = _key("", "What people should know before they start; shown in Label Studio.")
     unsure: bool = _key(True, 'Offer "(unsure)"; it is never a class.')
@@ -356,7 +352,6 @@ class LookPlan:
 
 def check(settings: Settings) -> None:
     """Refuse what cannot work, with both numbers, before anything is created."""
-    check_asked(settings)
     _check_task(settings.task)
     _check_target(settings)
     query, budget = settings.query, settings.budget
@@ -397,15 +392,6 @@ def is_mixture(strategy: str) -> bool:
     (True, False)
     """
     return strategy.partition("(")[0].strip() == "mixture"
-
-
-def check_asked(settings: Settings) -> None:
-    """Refuse a kind of task that no loop can ask for yet."""
-    if settings.task.kind in NOT_ASKED_YET:
-        raise ConfigError(
-            f'task.kind is "{settings.task.kind}": a loop cannot ask people for such labels yet; '
-            'set task.kind to "choice".'
-        )
 
 
 def _check_task(task: TaskSettings) -> None:

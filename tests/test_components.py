@@ -18,7 +18,7 @@ from active_loop.extractors import make_extractor
 from active_loop.learner import estimator_of
 from active_loop.runner import ProcessRunner
 from active_loop.scoring import EncodeJob, RoundJob
-from active_loop.settings import DataSettings, FeatureSettings, ModelSettings
+from active_loop.settings import DataSettings, FeatureSettings, ModelSettings, TaskSettings
 
 MODULE = """
 from active_loop.errors import DataError
@@ -128,7 +128,7 @@ def cold_start(features: Any, strategy: str) -> RoundJob:
         pending=none,
         sample=none,
         test=none,
-        classes=("a", "b"),
+        task=TaskSettings(classes=("a", "b")),
         model=ModelSettings(),
         strategy=strategy,
         n=1,

@@ -395,30 +395,11 @@ def test_a_strategy_without_the_committee_it_needs_is_refused_before_anybody_is_
         )
 
 
-# Kinds of task that a loop cannot ask for yet, and what will be asked of their settings.
-
-
-@pytest.mark.parametrize("kind", ["multi_label", "number"])
-def test_a_kind_that_cannot_be_asked_for_yet_is_refused_before_anything_else(file: Path, kind: str) -> None:
-    message = refusal(file, f'[task]\nkind = "{kind}"\n[target]\nmetric = "no such metric"\n')
-    assert message == (
-        f'loop.toml, line 2: task.kind is "{kind}": a loop cannot ask people for such labels yet; '
-        'set task.kind to "choice".'
-    )
-    with pytest.raises(ConfigError, match="cannot ask people for such labels yet"):
-        check(Settings(task=TaskSettings(kind=kind, classes=("a", "b"))))
-
-
-@pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As if a loop could ask for every kind."""
-    monkeypatch.setattr("active_loop.settings.NOT_ASKED_YET", ())
-
+# What is asked of the settings of each kind of task.
 
 WEIGHT = TaskSettings(kind="number", bounds=(0.0, 10.0))
 
 
-@pytest.mark.usefixtures("asked")
 @pytest.mark.parametrize(
     ("task", "target", "says"),
     [
@@ -462,7 +443,6 @@ def test_a_task_and_a_target_that_do_not_fit_are_refused(task: TaskSettings, tar
     assert str(refused.value).startswith(says)
 
 
-@pytest.mark.usefixtures("asked")
 @pytest.mark.parametrize(
     ("task", "metric", "value", "verdict"),
     [
