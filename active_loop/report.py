@@ -310,7 +310,9 @@ def counted(look: Look) -> str:
     """What a look counted, in words."""
     if METRICS[look.metric].of_search:
         return f"{look.correct} found, {look.n} of the rest drawn at random"
-    return f"{look.correct} of {look.n} right"
+    if look.metric in ("accuracy", "subset_accuracy"):
+        return f"{look.correct} of {look.n} right"
+    return f"{look.value:.3f} on {look.n} items"
 
 
 def _refit(store: Store) -> Refit | None:

@@ -268,21 +268,25 @@ def curve(status: Status, width: int = 48, height: int = 6) -> list[Text]:
     if len(points) < 2:
         return []
     low = min(status.target, *(value for _, value in points))
-    bottom = max(0.0, low - 0.05)
+    bottom, top = max(0.0, low - 0.05), 1.0
+    if status.is_error:
+        bottom, top = 0.0, max(status.target, *(value for _, value in points))
     columns: list[float | None] = [None] * width
     for answers, reading in points:
         columns[min(width - 1, int(answers / points[-1][0] * (width - 1)))] = reading
-    rows = [["·" if row == _row(status.target, bottom, height) else " " for _ in columns] for row in range(height)]
+    aim = _row(status.target, bottom, top, height)
+    rows = [["·" if row == aim else " " for _ in columns] for row in range(height)]
     previous: float | None = None
     for column, value in enumerate(columns):
         previous = previous if value is None else value
         if previous is not None:
-            rows[_row(previous, bottom, height)][column] = "━"
-    lines = [Text(f"   {'1.00' if row == 0 else '':>4} ┤{''.join(cells)}") for row, cells in enumerate(rows)]
-    lines[-1] = Text(f"   {bottom:>4.2f} ┤{''.join(rows[-1])}")
+            rows[_row(previous, bottom, top, height)][column] = "━"
+    ends = {0: f"{top:.3g}" if status.is_error else "1.00", height - 1: f"{bottom:.2f}"}
+    lines = [Text(f"   {ends.get(row, ''):>4} ┤{''.join(cells)}") for row, cells in enumerate(rows)]
     return [*lines, Text(f"        └{'─' * width} {points[-1][0]} answers")]
 
 
-def _row(value: float, bottom: float, height: int) -> int:
-    share = (value - bottom) / (1.0 - bottom) if bottom < 1 else 1.0
+def _row(value: float, bottom: float, top: float, height: int) -> int:
+    """The line, from the top, on which a value between these lies."""
+    share = (value - bottom) / (top - bottom) if bottom < top else 1.0
     return min(height - 1, max(0, round((1 - share) * (height - 1))))

@@ -18,7 +18,8 @@ from active_loop.cli import main
 from active_loop.config import read_settings
 from active_loop.domain import Stopped
 from active_loop.errors import DataError
-from active_loop.report import export_rows, sentence, status, write_export
+from active_loop.report import counted, export_rows, sentence, status, write_export
+from active_loop.screen import curve
 from active_loop.settings import Settings, TargetSettings, TaskSettings
 from active_loop.sources import open_source
 
@@ -145,3 +146,16 @@ def test_an_answer_that_is_no_label_is_refused_with_the_reason(tmp_path: Path) -
     loop = open_loop(tmp_path, oracle([]), told("number", data={"answer": "answer"}))
     with pytest.raises(DataError, match='"answer": "heavy" is no number; write it with a point'):
         loop.import_items()
+
+
+def test_an_error_has_its_own_scale_in_the_terminal(tmp_path: Path) -> None:
+    labels = write_rows(tmp_path, "number")
+    loop = open_loop(tmp_path, oracle(labels), told("number", {"value": 0.01}))
+    run_to_end(loop)
+    now = status(loop.store)
+    lines = [line.plain for line in curve(now)]
+    values = [point.value for point in now.curve if point.value is not None]
+    assert f"{max(values):.3g} ┤" in lines[0]
+    assert "0.00 ┤" in lines[5]
+    assert lines[0].count("━") < 48, "the largest error is at the top, and not all of them"
+    assert counted(now.looks[-1]) == f"{now.looks[-1].value:.3f} on {now.looks[-1].n} items"
