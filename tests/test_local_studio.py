@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,12 +24,13 @@ from active_loop.label_studio import LabelStudio, hotkeys, read_result
 from active_loop.labeling import Publication
 from active_loop.local_studio import LocalStudio
 from active_loop.settings import DataSettings, Settings, TaskSettings
-from active_loop.tasks import BROKEN, UNSURE
+from active_loop.tasks import BROKEN, NONE, UNSURE, make_task
 
 T = TypeVar("T")
 
 STARTER = """
 import sys, time
+from dataclasses import replace
 from pathlib import Path
 from active_loop.local_studio import LocalStudio
 studio = LocalStudio.start(Path(sys.argv[1]))
@@ -254,3 +256,43 @@ def test_the_key_3_labels_a_3_and_every_other_key_what_stands_beside_it(
             (ask.id, studio.user, [wanted])
         ]
         assert (answers[0].lead_time_s or 0) > 0
+
+
+SEVERAL = TaskSettings(kind="multi_label", classes=("politics", "sports", "arts"), question="Which topics are there?")
+HEIGHT = TaskSettings(kind="number", bounds=(0.0, 10.0), step=0.5, unit="m", question="How high is it?")
+
+
+@pytest.mark.studio
+@pytest.mark.browser
+def test_people_give_several_labels_or_a_number_in_the_labelling_page(studio: LocalStudio, browser: Any) -> None:
+    from selenium.webdriver import ActionChains
+    from selenium.webdriver.common.by import By
+    from selenium.webdriver.support import expected_conditions as expected
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    def see(selector: str, by: str = By.CSS_SELECTOR) -> Any:
+        return WebDriverWait(browser, 30).until(expected.element_to_be_clickable((by, selector)))
+
+    browser.get(f"{studio.url}/user/login/")
+    if browser.find_elements(By.CSS_SELECTOR, "input[name=email]"):
+        see("input[name=email]").send_keys(studio.user)
+        see("input[name=password]").send_keys(studio.password)
+        see("button[type=submit]").click()
+        WebDriverWait(browser, 30).until(expected.url_changes(f"{studio.url}/user/login/"))
+    for task, label in ((SEVERAL, '["politics", "arts"]'), (HEIGHT, "3.5")):
+        settings = replace(WORDS, name=task.kind, task=task)
+        backend = LabelStudio(studio.url, token=studio.token)
+        backend.create_project(settings, marker=f"browser {task.kind} {time.time_ns()}")
+        backend.publish([Publication(Ask(f"ask-{task.kind}", 0, Purpose.POOL, AskState.SENDING), {"text": "hello"})])
+        browser.get(f"{backend.project_url}/data")
+        see("//button[contains(., 'Label All Tasks')]", By.XPATH).click()
+        see(".lsf-choice")
+        assert task.question in browser.find_element(By.TAG_NAME, "body").text
+        if task.kind == "number":
+            see("input[type=number]").send_keys("3.5")
+        else:
+            keys = hotkeys([*task.classes, NONE, UNSURE, BROKEN])
+            ActionChains(browser).send_keys(keys["politics"]).send_keys(keys["arts"]).perform()
+        see("button[data-testid=bottombar-submit-button]").click()
+        (answer,) = WebDriverWait(browser, 30, 0.05).until(lambda _: list(backend.collect()))  # noqa: B023
+        assert make_task(task).read(read_result(answer.raw)).label == label
