@@ -19,7 +19,7 @@ _ENDS = (
 
 _CLAIMED = (
     *("task.kind", "task.classes", "target", "features", "model"),
-    *("query.strategy", "query.random_share", "query.cold_start"),
+    *("query.strategy", "query.random_share", "query.cold_start", "people"),
 )
 """What the claim is about: not changed once a score was shown."""
 

@@ -14,8 +14,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
+from .consensus import settle
 from .domain import Annotation, Answer, AnswerKind, Consensus, Merged, Outcome
+from .settings import Settings
 from .tasks import majority
 
 Parse = Callable[[Annotation], Answer]
@@ -32,6 +35,13 @@ class Together:
 
     settle: Callable[[Mapping[int, Mapping[str, str]]], Mapping[int, Consensus]]
     learned: Callable[[int], bool]
+
+    @classmethod
+    def of(cls, settings: Settings, learned: Callable[[int], bool]) -> Together | None:
+        """What `people.merge` says; None where each item is settled by itself."""
+        if settings.people.merge == "majority":
+            return None
+        return cls(partial(settle, classes=settings.task.classes), learned)
 
 
 class Merging:

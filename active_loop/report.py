@@ -10,9 +10,10 @@ import csv
 import json
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +21,12 @@ from . import pace
 from .agreement import FEWEST, Agreement, agreement
 from .answers import reader
 from .chances import ceiling
+from .consensus import Votes, too_few
 from .control import Control, chances, is_random
 from .domain import COLD_START, Annotation, Ask, Look, Merged, Purpose, Round, Score, Split, Verdict
 from .forecast import Forecast, Pace, curves_for, forecast
 from .hindrance import hindrance, more_test_labels
-from .merge import Merging, merge
+from .merge import Merging, Together, merge
 from .records import Source
 from .refit import Refit
 from .settings import METRICS, LookPlan, Settings, from_json, positive_class, time_zone
@@ -67,7 +69,8 @@ class Status:
     `verdict` is that of the last look; `stopped` says why the loop ended ("" while it goes on). `forecast` is what is
     left, by completed rounds alone; None before there are enough of them, and once the loop has got to its end.
     `found` counts the items of the class that is searched for (None where nothing is). `agreement` is how far people
-    agree: while the loop runs, by the answers that the newest completed round knew.
+    agree: while the loop runs, by the answers that the newest completed round knew; by the same ones `unweighed` says
+    why people are not weighed where they are to be (empty: they are, or are not to be).
     `hindrance` ends the sentence "the target cannot be certified …"; empty where nothing stands in the way.
     """
 
@@ -102,6 +105,7 @@ class Status:
     doing: str
     found: int | None
     agreement: Agreement
+    unweighed: str
 
     @property
     def answers(self) -> int:
@@ -153,7 +157,8 @@ def _status(store: Store, now: datetime) -> Status:
     facts, classes = imported[0].body if imported else {}, settings.task.classes
     annotations = store.annotations()
     task = make_task(settings.task)
-    merged = merge(annotations, reader(task))
+    learned = _learned(store)
+    merged = merge(annotations, reader(task), task.consensus, Together.of(settings, learned))
     rounds = [r for r in store.rounds() if r.number != COLD_START]
     ranked = [r for r in rounds if r.ranked_at]
     asks, unanswered, looks = store.asks(), store.unanswered(), tuple(store.looks())
@@ -171,6 +176,7 @@ def _status(store: Store, now: datetime) -> Status:
     curve = tuple(_curve(ranked, scores, upto, annotations))
     goes_on = not stopped and not (looks and at_least(looks[-1].verdict, settings.stop_on))
     known = [a for a in annotations if ranked and (a.position or 0) <= upto[ranked[-1].number]]
+    votes = _votes(task, annotations if stopped else known)
     return Status(
         name=settings.name,
         metric=settings.target.metric,
@@ -201,7 +207,8 @@ def _status(store: Store, now: datetime) -> Status:
         control=_control(store) if stopped else None,
         stopped=stopped,
         found=_found(settings, merged.values()),
-        agreement=_agreement(task, annotations if stopped else known),
+        agreement=agreement(votes, task),
+        unweighed=_unweighed(settings, votes, learned),
         doing=_doing(stopped, len(unanswered), bool(rounds) and not rounds[-1].ranked_at, bool(facts)),
     )
 
@@ -293,10 +300,26 @@ def _best(settings: Settings, asks: Sequence[Ask], known: Sequence[Annotation]) 
     return ceiling(max(1 / n_classes, sum(agreed) / len(agreed)), n_classes)
 
 
-def _agreement(task: Task, annotations: Iterable[Annotation]) -> Agreement:
+def _votes(task: Task, annotations: Iterable[Annotation]) -> Votes:
     merging = Merging(reader(task), task.consensus)
     merging.add(annotations)
-    return agreement(merging.votes, task)
+    return merging.votes
+
+
+def _learned(store: Store) -> Callable[[int], bool]:
+    """Whether an item is one to learn from; the items are read when that is asked for the first time."""
+
+    @cache
+    def pool() -> set[int]:
+        return {item.position for item in store.items() if item.split == Split.POOL}
+
+    return lambda item: item in pool()
+
+
+def _unweighed(settings: Settings, votes: Votes, learned: Callable[[int], bool]) -> str:
+    if settings.people.merge == "majority":
+        return ""
+    return too_few({item: each for item, each in votes.items() if learned(item)}, settings.task.classes)
 
 
 def _found(settings: Settings, merged: Iterable[Merged]) -> int | None:
@@ -399,7 +422,8 @@ def export_rows(store: Store) -> list[ExportRow]:
     """
     with store.snapshot():
         settings = current_settings(store)
-        merged = merge(store.annotations(), reader(make_task(settings.task)))
+        task, together = make_task(settings.task), Together.of(settings, _learned(store))
+        merged = merge(store.annotations(), reader(task), task.consensus, together)
         asks = {ask.item: ask for ask in store.asks()}
         open_loop = not store.events("stopped")
         facts = store.events("imported")[0].body if store.n_items() else {}

@@ -248,6 +248,8 @@ def status_page(status: Status) -> Group:
         lines.append(Text("   " + ", ".join(f"{person} {n}" for person, n in sorted(status.people.items()))))
     if said := agreed(status.agreement):
         lines.append(Text(f"   {said}"))
+    if status.unweighed:
+        lines.append(Text(f"   people are not weighed yet, the majority counts: {status.unweighed}"))
     for look in status.looks:
         lines.append(Text(f"   look {look.number}: {counted(look)}, {_bound(look, status)}: {look.verdict}"))
     if status.looks:

@@ -64,6 +64,9 @@ METRICS: Final[Mapping[str, Measure]] = {
 ERRORS: Final = tuple(name for name, metric in METRICS.items() if metric.error)
 """Metrics that count errors: less is better, and a target is the most that will do."""
 
+MERGES: Final = ("majority", "dawid_skene")
+"""How the answers of several people become one label."""
+
 _NUMBERS_ONLY: Final[Mapping[str, Any]] = {"bounds": (), "step": 0.0, "unit": "", "tolerance": 0.0}
 """Keys of a task that say something of numbers only, with the values that say nothing."""
 
@@ -221,6 +224,17 @@ class ModelSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class PeopleSettings:
+    """What the answers of several people come to."""
+
+    merge: str = _key(
+        "majority",
+        'The label of an item that several people answered: "majority", or "dawid_skene", which weighs people by how '
+        "often they seem right, once enough items have several answers. Of test items always the majority.",
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class FeatureSettings:
     """What the model sees of an item."""
 
@@ -260,6 +274,7 @@ class Settings:
     budget: BudgetSettings = field(default_factory=BudgetSettings)
     stop: StopSettings = field(default_factory=StopSettings)
     query: QuerySettings = field(default_factory=QuerySettings)
+    people: PeopleSettings = field(default_factory=PeopleSettings)
     model: ModelSettings = field(default_factory=ModelSettings)
     features: FeatureSettings = field(default_factory=FeatureSettings)
     labeling: LabelingSettings = field(default_factory=LabelingSettings)
@@ -383,6 +398,7 @@ def check(settings: Settings) -> None:
         raise ConfigError(f"query.retrain_every is {query.retrain_every}: give at least 1.")
     _check_spending(budget)
     _check_stop(settings)
+    _check_people(settings)
 
 
 def is_mixture(strategy: str) -> bool:
@@ -528,6 +544,20 @@ def _check_stop(settings: Settings) -> None:
         raise ConfigError(f"stop.stable_rounds is {stop.stable_rounds}: give 0 (never) or at least 2 rounds.")
     if not 0 <= stop.unreachable < 1:
         raise ConfigError(f"stop.unreachable is {stop.unreachable}: give 0 (never) or a chance below 1, as 0.95.")
+
+
+def _check_people(settings: Settings) -> None:
+    merge = settings.people.merge
+    if merge not in MERGES:
+        raise ConfigError(unknown_name("people.merge", merge, MERGES))
+    if merge == "majority":
+        return
+    what = f"task.kind is {settings.task.kind}" if settings.task.kind != "choice" else ""
+    if what or settings.is_search:
+        raise ConfigError(
+            f'people.merge is "{merge}", and {what or "target.metric is found"}: people are weighed only where one '
+            'class is asked for and a model is trained; set people.merge to "majority".'
+        )
 
 
 def to_json(settings: Settings) -> str:

@@ -20,7 +20,7 @@ from .changes import moved_end
 from .domain import COLD_START, History, Item, Merged, Progress, Purpose, Round, RoundState, Split
 from .evaluate import Search
 from .forecast import curves_for
-from .merge import Merging
+from .merge import Merging, Together
 from .reserve import Prefix, Spending, TestState, prefix, states
 from .settings import LookPlan, Settings, deadline, from_json, positive_class
 from .stopping import gate, opened
@@ -113,10 +113,14 @@ class Standing:
             # Two are kept: rounds lag behind the newest answer, and both only ever grow.
             kept = [pair for pair in self._merges if pair[1] is not merging]
             if merging is None:
-                merging = Merging(reader(self.task))
+                merging = Merging(reader(self.task), self.task.consensus, Together.of(self.settings, self.is_learned))
             merging.add(self.store.annotations(upto, after=at))
             self._merges = [*kept, (upto, merging)][-2:]
         return merging.merged
+
+    def is_learned(self, item: int) -> bool:
+        """Whether an item is one to learn from."""
+        return self.items[item].split == Split.POOL
 
     def progress(self) -> list[Progress]:
         """What the gate sees: one entry per ranked round."""

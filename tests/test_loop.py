@@ -243,6 +243,7 @@ def test_a_raised_budget_takes_the_loop_up_again_and_gets_no_free_look(tmp_path:
         ({"target": {"value": 0.7}}, "target.value"),
         ({"model": {"use": "svm"}}, "model.use"),
         ({"query": {"strategy": "entropy"}}, "query.strategy"),
+        ({"people": {"merge": "dawid_skene"}}, "people.merge"),
         ({"task": {"classes": (*CLASSES, "black")}}, "task.classes"),
     ],
 )

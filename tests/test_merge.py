@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import statistics
+from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,8 +19,13 @@ from hypothesis import strategies as st
 
 from active_loop.answers import reader
 from active_loop.consensus import Votes, settle
-from active_loop.domain import Annotation, AnswerKind, Consensus, Outcome
+from active_loop.domain import Annotation, AnswerKind, Consensus, Item, Outcome, Split
+from active_loop.errors import ConfigError
 from active_loop.merge import Merging, Together, merge
+from active_loop.report import status
+from active_loop.settings import PeopleSettings, Settings, TargetSettings, TaskSettings, check, to_json
+from active_loop.standing import Standing
+from active_loop.store import Store
 from active_loop.tasks import BROKEN, UNSURE, MultiLabel, Number, SingleChoice
 
 PARSE = reader(SingleChoice(("cat", "dog", "cow")))
@@ -296,3 +306,56 @@ def test_what_is_settled_together_is_settled_again_only_when_its_votes_may_have_
     merging.add([said(None, "bob", item=0, id="3", at=6, kind=AnswerKind.RETRACTED)])
     assert seen[2:] == [{1: {"ann": "dog", "bob": "dog"}}]
     assert merging.merged[0].votes == {"cat": 1}
+
+
+WEIGHED = Settings(
+    task=TaskSettings(classes=("cat", "dog", "cow")), people=PeopleSettings(merge="dawid_skene"), name="pets"
+)
+
+
+def filled(folder: Path, settings: Settings, answers: list[Annotation]) -> Store:
+    """A store of 100 items, the last 20 of them to test with, and these answers."""
+    store = Store(folder / "loop.db")
+    store.add_setting(to_json(settings))
+    split = [Split.TEST if place >= 80 else Split.POOL for place in range(100)]
+    rank = [place - 80 if place >= 80 else None for place in range(100)]
+    items = [Item(p, f"item-{p}", split[p], "a.csv", str(p), rank[p]) for p in range(100)]
+    store.import_items(items, answers, {"items": 100, "reserved": 20, "budget": 400, "m0": 20, "n0": 10, "answers": 0})
+    return store
+
+
+def test_a_loop_that_is_started_again_merges_each_prefix_to_the_same(tmp_path: Path) -> None:
+    with closing(filled(tmp_path, WEIGHED, answers_of_three_and_a_spammer())) as store:
+        grown = Standing(WEIGHED, store, lambda: START)
+        for upto in (50, 200, 120, 350, 400, 340):
+            again = Standing(WEIGHED, store, lambda: START)
+            assert dict(grown.merge(upto)) == dict(again.merge(upto))
+        alone = merge(store.annotations(), PARSE)
+        together = grown.merge(400)
+        assert {item for item in alone if alone[item] != together[item]}
+        assert all(alone[item] == together[item] for item in alone if item >= 80)
+
+
+def test_status_says_while_people_cannot_be_weighed(tmp_path: Path) -> None:
+    with closing(filled(tmp_path, WEIGHED, answers_of_three_and_a_spammer()[:40])) as store:
+        assert status(store).unweighed.startswith("0 people have answered 30 items or more")
+
+
+PAIRS = TaskSettings(kind="multi_label", classes=("a", "b"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"people": PeopleSettings(merge="dawid_skeen")}, 'did you mean "dawid_skene"'),
+        ({"task": PAIRS, "target": TargetSettings(metric="subset_accuracy")}, "task.kind is multi_label"),
+        ({"target": TargetSettings(metric="found", value=0.95, positive="cow")}, "target.metric is found"),
+    ],
+)
+def test_people_are_weighed_only_where_that_can_be_done(
+    monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], message: str
+) -> None:
+    monkeypatch.setattr("active_loop.settings.NOT_ASKED_YET", (), raising=False)
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        check(replace(WEIGHED, **changes))
+    check(WEIGHED)
