@@ -7,25 +7,21 @@ the loop would refuse later is refused here. How questions reach a person is the
 
 from __future__ import annotations
 
-import csv
 import os
 import re
 import shlex
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
 
-from .chances import Proof, proof_of, quality_needed
 from .config import write_settings
-from .domain import Verdict
 from .errors import ActiveLoopError, ConfigError, DataError, unknown_name
-from .evaluate import ENOUGH, doubt, lower_bound, shares_of
+from .evaluate import ENOUGH, doubt, shares_of
 from .inspection import Column, Inspection, inspect
 from .intake import refuse_unusable
-from .planning import hopeless, named
-from .screening import outlook as outlook_of_search
+from .outlook import outlook
+from .questions import Ask, Questions, Say, listed, number, shortened, split, text_of, whole, yes
 from .settings import (
     METRICS,
     BudgetSettings,
@@ -40,13 +36,6 @@ from .settings import (
 )
 from .sources import IMAGE_SUFFIXES, open_source
 from .tasks import make_task, normalise
-
-Ask = Callable[[str, str], str]
-"""Puts a question to a person: the question and its default ("" for none) → what was typed, or the default."""
-
-Say = Callable[[str], None]
-
-_T = TypeVar("_T")
 
 _BUDGET = 400
 _QUESTIONS = {
@@ -103,87 +92,14 @@ def write_loop(folder: Path, data: Path, given: Given, ask: Ask | None, say: Say
     seen = inspect(data)
     for line in _found(seen):
         say(line)
-    settings = _settings(folder, data, seen, given, _Questions(ask, say))
+    settings = _settings(folder, data, seen, given, Questions(ask, say))
     say(outlook(settings, *_proved(settings, data, given.test)))
     _write(settings, path)
     say(f"Wrote {path}. Next: active-loop run {shlex.quote(str(folder))}")
     return settings
 
 
-def outlook(settings: Settings, n_items: int, n_test: int = 0) -> str:
-    """What can be proven with the budget, in a few sentences; before any money is spent.
-
-    `n_test` items of a test file are not among the `n_items`.
-    """
-    if settings.is_search:
-        return f"→ {outlook_of_search(settings, n_items)}"
-    proof = proof_of(settings, n_items, n_test=n_test)
-    if settings.target.metric not in ("accuracy", "macro_f1"):
-        return f"→ {_within_reach_of_others(settings, proof)}"
-    never = hopeless(settings, proof)
-    return f"→ {never or _within_reach(settings, proof)}"
-
-
-def _within_reach_of_others(settings: Settings, proof: Proof) -> str:
-    """What the first look can say of a metric to which not every test item counts alike."""
-    if not proof.sizes:
-        return "With so few items nothing can be proven: none is left for testing."
-    verdict = '"likely", not certified' if settings.obstacle else "certified"
-    one_class = METRICS[settings.target.metric].of_one_class
-    about = positive_class(settings.target, settings.task.classes) if one_class else ""
-    counted = f', of which those count where "{about}" is true or predicted' if about else ""
-    return (
-        f"{named(settings)} can be shown to be {verdict}; with {settings.budget.answers} answers the first look has "
-        f"{proof.sizes[0]} test items{counted}."
-    )
-
-
-def _within_reach(settings: Settings, proof: Proof) -> str:
-    """What the first look takes, and how good a model it takes."""
-    m, wanted, budget = proof.sizes[0], named(settings), f"{settings.budget.answers} answers"
-    too_small = "the test file" if proof.brought else "the budget"
-    sure, seems, right = quality_needed(proof.first), proof.right_to_be_likely(1), proof.right(1)
-    model = f" A model that is really at {sure:.3f} does it with a chance of 80 %." if sure is not None else ""
-    likely = f"a score of about {(m if seems is None else seems) / m:.2f} on {m} test items shows it"
-    if not proof.certifiable:
-        groups = "With groups, " if settings.data.group else ""
-        return f'{groups}{wanted} can be shown to be "likely", not certified; with {budget}, {likely}.{model}'
-    certified = f"{right} of {m} test answers must be right at the first look"
-    if right is None:
-        later = f"it takes look {proof.earliest}" if proof.earliest else f"{too_small} is too small"
-        certified = (
-            f"{later}: at the first even {m} of {m} right would prove only {lower_bound(m, m, proof.level(1)):.3f}"
-        )
-    if proof.stop_on == Verdict.CERTIFIED:
-        learn = settings.budget.answers - (0 if proof.brought else m)
-        return f"{wanted} can be certified with {budget}: {certified}; {learn} are left to learn.{model}"
-    return f'With {budget} the loop stops when {wanted} is "likely": {likely}.{model} To certify it, {certified}.'
-
-
-# asking
-
-
-@dataclass(frozen=True, slots=True)
-class _Questions:
-    """Asks what was not given, until the answer can be used; without anybody to ask, the default is the answer."""
-
-    ask: Ask | None
-    say: Say
-
-    def answered(self, question: str, default: str, read: Callable[[str], _T], flag: str) -> _T:
-        """What `read` makes of the answer; a `ConfigError` with `flag` if there is neither a person nor a default."""
-        if self.ask is None:
-            if not default:
-                raise ConfigError(f"{question}: nothing to go by; {flag}")
-            return read(default)
-        while True:
-            try:
-                return read(self.ask(question, default))
-            except (ConfigError, DataError) as problem:
-                self.say(f"   {problem}")
-
-
-def _settings(folder: Path, data: Path, seen: Inspection, given: Given, questions: _Questions) -> Settings:
+def _settings(folder: Path, data: Path, seen: Inspection, given: Given, questions: Questions) -> Settings:
     """All answers, in the order in which people are asked."""
     kind = _kind(seen, given.kind)
     shown = _shown(seen, kind, given, questions)
@@ -196,7 +112,7 @@ def _settings(folder: Path, data: Path, seen: Inspection, given: Given, question
         _refuse_unknown(known, classes)
     target = _target(known, classes, given, questions)
     budget = _budget(seen, len(classes), given, questions)
-    question = given.question or questions.answered("Question above the choices", _QUESTIONS[kind], _text, "")
+    question = given.question or questions.answered("Question above the choices", _QUESTIONS[kind], text_of, "")
     full = [column for column in seen.columns if known and column.name == known.name and not column.n_missing]
     if full:
         questions.say(_complete(full[0], folder))
@@ -219,7 +135,7 @@ def _of_other_labels(
     kind: str,
     shown: tuple[str, ...],
     given: Given,
-    questions: _Questions,
+    questions: Questions,
 ) -> Settings:
     """Settings for several labels or a number: less is guessed from the data, and answers are checked at the import."""
     task = TaskSettings(kind=given.label, bounds=_bounds(given.bounds), unit=given.unit)
@@ -293,7 +209,7 @@ def _kind(seen: Inspection, wanted: str | None) -> str:
     return wanted or seen.kind
 
 
-def _shown(seen: Inspection, kind: str, given: Given, questions: _Questions) -> tuple[str, ...]:
+def _shown(seen: Inspection, kind: str, given: Given, questions: Questions) -> tuple[str, ...]:
     """The columns that people see and the model learns from; of a folder of images none, or the test file's."""
     for flag, name in (("--id", given.id_column), ("--group", given.group), ("--answer", given.answer)):
         if not (given.test and flag == "--answer"):  # then its place is the test file
@@ -308,11 +224,11 @@ def _shown(seen: Inspection, kind: str, given: Given, questions: _Questions) -> 
         return tuple(_named(seen, name, "--show").name for name in given.show)
     default = _worth_showing(seen, kind, given)
     others = [column.name for column in seen.columns if column.name not in default]
-    also = f" (also: {_shortened(others)})" if others else ""
+    also = f" (also: {shortened(others)})" if others else ""
     return questions.answered(
         f"What is shown to people? {kind}{also}",
-        _listed(default),
-        lambda text: tuple(_named(seen, name, "What is shown").name for name in _split(text)),
+        listed(default),
+        lambda text: tuple(_named(seen, name, "What is shown").name for name in split(text)),
         f"name the columns to show by --show, for data of the kind {kind}.",
     )
 
@@ -327,7 +243,7 @@ def _worth_showing(seen: Inspection, kind: str, given: Given) -> tuple[str, ...]
         shown = (max(seen.columns, key=lambda column: column.n_letters).name,)
     else:
         shown = tuple(column.name for column in seen.columns if column.example.lower().endswith(IMAGE_SUFFIXES))[:1]
-    classes = set(_split(given.classes))
+    classes = set(split(given.classes))
     hidden = {given.answer, given.group, given.id_column}
     hidden |= {
         column.name for column in seen.columns if classes and set(column.values) and set(column.values) <= classes
@@ -343,14 +259,14 @@ def _is_a_name(column: Column) -> bool:
     return column.n_missing == 0 and column.n_distinct == column.n_filled and bool({"id", "uuid", "index"} & set(words))
 
 
-def _known(seen: Inspection, shown: Sequence[str], given: Given, questions: _Questions) -> Column | None:
+def _known(seen: Inspection, shown: Sequence[str], given: Given, questions: Questions) -> Column | None:
     """The column of answers that are known already: the one that was named, or a part-filled one that was found."""
     if given.answer is not None:
         column = _column(seen, given.answer, "--answer")
         if column is not None and column.name in shown:
             raise ConfigError(f'"{column.name}" is shown and holds the answers: people and model would be told them.')
         return column
-    classes = set(_split(given.classes))
+    classes = set(split(given.classes))
     for column in seen.answers:
         usable = column.n_missing > 0 and column.name not in shown and column.name not in seen.show
         if usable and (not classes or set(column.values) <= classes):
@@ -358,7 +274,7 @@ def _known(seen: Inspection, shown: Sequence[str], given: Given, questions: _Que
             question = f'Answers are known already in the part-filled column "{column.name}" ({n}): use them?'
             if questions.ask is None:
                 questions.say(f'Known answers: column "{column.name}" ({n}); --answer "" leaves them out.')
-            return column if questions.answered(question, "yes", _yes, "") else None
+            return column if questions.answered(question, "yes", yes, "") else None
     return None
 
 
@@ -381,12 +297,12 @@ def _tested(seen: Inspection, shown: Sequence[str], given: Given, test: Path) ->
 
 
 def _classes(
-    seen: Inspection, shown: Sequence[str], known: Column | None, given: Given, questions: _Questions
+    seen: Inspection, shown: Sequence[str], known: Column | None, given: Given, questions: Questions
 ) -> tuple[str, ...]:
     """The possible answers: given, from the column of known ones, or asked for."""
 
     def read(text: str) -> tuple[str, ...]:
-        task = TaskSettings(classes=tuple(normalise(name) for name in _split(text)))
+        task = TaskSettings(classes=tuple(normalise(name) for name in split(text)))
         make_task(task)
         if len(task.classes) < (1 if given.label == "multi_label" else 2):
             raise ConfigError("name at least two possible answers, with commas between them.")
@@ -399,7 +315,7 @@ def _classes(
     source = known or (likely[0] if likely and likely[0].name not in shown and questions.ask else None)
     return questions.answered(
         f'The possible answers (from column "{source.name}")' if source else "The possible answers",
-        _listed(_in_order(source.values)) if source else "",
+        listed(_in_order(source.values)) if source else "",
         read,
         f'name them by --classes, for instance --classes "yes,no"{"," * bool(hint)}{hint}.',
     )
@@ -421,7 +337,7 @@ def _refuse_unknown(known: Column, classes: Sequence[str]) -> None:
         )
 
 
-def _target(known: Column | None, classes: Sequence[str], given: Given, questions: _Questions) -> TargetSettings:
+def _target(known: Column | None, classes: Sequence[str], given: Given, questions: Questions) -> TargetSettings:
     """Metric and value: accuracy 0.9, or macro-F1 0.8 where one class has a large majority."""
     metric, why = given.metric or "accuracy", ""
     if given.metric is None and known is not None and known.n_filled >= ENOUGH:
@@ -452,7 +368,7 @@ def _target(known: Column | None, classes: Sequence[str], given: Given, question
 
 
 def _positive(
-    target: TargetSettings, known: Column | None, classes: Sequence[str], given: Given, questions: _Questions
+    target: TargetSettings, known: Column | None, classes: Sequence[str], given: Given, questions: Questions
 ) -> str:
     """The class that the metric is about: the rarest known one, or the second of two, unless it is said."""
     if not METRICS[target.metric].of_one_class:
@@ -481,11 +397,11 @@ def _metric_and_value(text: str, metric: str, value: float) -> tuple[str, float]
         name = words.get(told, told.replace(" ", "_").replace("-", "_"))
         metric, value = name, value if name == metric else measure("choice", name).usual
     if match[2]:
-        value = _number(match[2], float) / (100 if match[3] else 1)
+        value = number(match[2], float) / (100 if match[3] else 1)
     return metric, value
 
 
-def _budget(seen: Inspection, n_classes: int, given: Given, questions: _Questions) -> int:
+def _budget(seen: Inspection, n_classes: int, given: Given, questions: Questions) -> int:
     """Answers that may be asked for: 400, or as many as there are items if they are fewer."""
     if given.budget is not None:
         return given.budget
@@ -496,10 +412,10 @@ def _budget(seen: Inspection, n_classes: int, given: Given, questions: _Question
             f"{seen.path.name} has {n_items} different items, and a loop needs at least {least}: "
             f"{least - 40} answers start the first model, and 40 more improve and test it. Bring more items."
         )
-    return questions.answered("Budget (answers, in all)", str(min(_BUDGET, n_items)), _whole, "")
+    return questions.answered("Budget (answers, in all)", str(min(_BUDGET, n_items)), whole, "")
 
 
-# reading what was typed
+# columns
 
 
 def _column(seen: Inspection, name: str, flag: str) -> Column | None:
@@ -511,47 +427,6 @@ def _named(seen: Inspection, name: str, flag: str) -> Column:
     if name not in columns:
         raise ConfigError(f"{flag}: {seen.path.name}: {unknown_name('column', name, columns)}")
     return columns[name]
-
-
-def _split(text: str) -> list[str]:
-    """Names with commas between them; one that holds a comma stands in double quotes.
-
-    >>> _split('yes, no,"yes, but"')
-    ['yes', 'no', 'yes, but']
-    """
-    found = next(csv.reader([text], skipinitialspace=True), [])
-    return [normalise(name) for name in found if name.strip()]
-
-
-def _listed(names: Sequence[str]) -> str:
-    """The text that `_split` takes apart."""
-    return ", ".join(f'"{name}"' if "," in name else name for name in names)
-
-
-def _shortened(names: Sequence[str], most: int = 8) -> str:
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
-
-
-def _yes(text: str) -> bool:
-    said = text.strip().lower()
-    if said not in ("y", "yes", "n", "no"):
-        raise ConfigError(f'"{text}" is neither yes nor no.')
-    return said in ("y", "yes")
-
-
-def _text(text: str) -> str:
-    return text.strip()
-
-
-def _whole(text: str) -> int:
-    return _number(text.replace(",", ""), int)
-
-
-def _number(text: str, kind: Callable[[str], _T]) -> _T:
-    try:
-        return kind(text)
-    except ValueError as error:
-        raise ConfigError(f'"{text}" is no number.') from error
 
 
 # to the file

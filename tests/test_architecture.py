@@ -32,6 +32,7 @@ ROWS: list[set[str]] = [
     {"report"},
     {"answers"},
     {"store", "label_studio", "local_studio", "expert", "scoring", "runner"},
+    {"outlook", "questions"},
     {"planning", "forecast", "hindrance", "screening"},
     {"looks", "intake", "refit", "control", "chances"},
     {

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from active_loop.config import read_settings
 from active_loop.errors import ActiveLoopError, ConfigError, DataError
-from active_loop.init import Given, outlook, write_loop
+from active_loop.init import Given, write_loop
+from active_loop.outlook import outlook
 from active_loop.settings import BudgetSettings, DataSettings, Settings, TargetSettings
 from active_loop.sources import open_source
 

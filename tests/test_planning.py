@@ -24,8 +24,8 @@ from active_loop.config import write_settings
 from active_loop.domain import History, Merged, Outcome, Verdict
 from active_loop.errors import ConfigError
 from active_loop.evaluate import lower_bound, posterior
-from active_loop.init import outlook
 from active_loop.labeling import Oracle
+from active_loop.outlook import outlook
 from active_loop.planning import Calendar, Plan, Premises, first_day, make_plan, sentences, table, with_options
 from active_loop.report import status
 from active_loop.reserve import TestState

@@ -20,9 +20,10 @@ from PIL import Image
 from active_loop import script
 from active_loop.domain import Purpose, Split, Stopped, Verdict
 from active_loop.errors import ActiveLoopError, ConfigError, DataError
-from active_loop.init import Given, outlook, write_loop
+from active_loop.init import Given, write_loop
 from active_loop.labeling import Oracle
 from active_loop.loop import Loop
+from active_loop.outlook import outlook
 from active_loop.planning import Premises, make_plan, sentences
 from active_loop.report import export_rows, status
 from active_loop.runner import InlineRunner
