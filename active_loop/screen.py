@@ -25,6 +25,7 @@ from .forecast import sentence as left
 from .refit import Refit
 from .report import WHY, CurvePoint, Status, counted, sentence
 from .session import Addresses, Notice, Starting
+from .stopping import LIKELY_WRONG
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -191,7 +192,8 @@ def _verdict_sentence(status: Status) -> str:
             look = status.looks[-1]
             return f"Target reached: {wanted} is certified: {_bound(look, status)} on items like these. {reading}."
         case Verdict.LIKELY:
-            return f"Target likely reached: {wanted} with probability {status.looks[-1].posterior:.2f}. {reading}."
+            sure = f"with probability {status.looks[-1].posterior:.2f} ({100 * LIKELY_WRONG:.0f} of 100 loops that just miss"
+            return f"Target likely reached: {wanted} {sure} their target are told so). {reading}."
         case Verdict.REACHED:
             return f"Not proven ({_why(status)}): {wanted} was read, and may be luck. {reading}."
     return f"Target not reached ({_why(status)}): {wanted} was wanted. {reading}."

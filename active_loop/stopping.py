@@ -21,6 +21,8 @@ STABLE = 0.985
 FEWEST_LABELS = 40
 GROWTH = 1.25
 LIKELY = 0.9
+LIKELY_WRONG = 0.11
+"""Share of loops with a target 0.002 above their best model of which a look said "likely" (docs/stopping.md)."""
 
 _ORDER = (Verdict.NOT_REACHED, Verdict.REACHED, Verdict.LIKELY, Verdict.CERTIFIED)
 

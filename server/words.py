@@ -20,11 +20,13 @@ from active_loop.domain import Look, Outcome, Verdict
 from active_loop.forecast import rounded
 from active_loop.forecast import sentence as left
 from active_loop.report import WHY, CurvePoint, Status
+from active_loop.stopping import LIKELY_WRONG
 
 MEANING: Final = {
     Verdict.NOT_REACHED: "the reading missed the target.",
     Verdict.REACHED: "the reading was at the target, which luck alone could explain.",
-    Verdict.LIKELY: "the target holds with a chance of at least 90 %.",
+    Verdict.LIKELY: "the target holds with a chance of at least 90 %; of loops that had just missed it, "
+    f"{100 * LIKELY_WRONG:.0f} in 100 were told so.",
     Verdict.CERTIFIED: "the bound is at the target or better, so the target is proven at this level.",
 }
 
