@@ -192,8 +192,9 @@ def _verdict_sentence(status: Status) -> str:
             look = status.looks[-1]
             return f"Target reached: {wanted} is certified: {_bound(look, status)} on items like these. {reading}."
         case Verdict.LIKELY:
-            sure = f"with probability {status.looks[-1].posterior:.2f} ({100 * LIKELY_WRONG:.0f} of 100 loops that just miss"
-            return f"Target likely reached: {wanted} {sure} their target are told so). {reading}."
+            sure = f"with probability {status.looks[-1].posterior:.2f}"
+            told_so = f"{100 * LIKELY_WRONG:.0f} of 100 loops that just miss their target are told so"
+            return f"Target likely reached: {wanted} {sure} ({told_so}). {reading}."
         case Verdict.REACHED:
             return f"Not proven ({_why(status)}): {wanted} was read, and may be luck. {reading}."
     return f"Target not reached ({_why(status)}): {wanted} was wanted. {reading}."

@@ -19,9 +19,10 @@ What active-loop's verdicts are worth, on loops whose truth is known. Made by `p
 `report --write docs/stopping.md`.
 
 {loops} loops on {sets};
-{budget} answers, logistic regression, the default strategy. Every loop is the real one, answered by an oracle: import, asks, rounds, gate, looks, end. Its test items are drawn from a population of rows that
-it never sees, with replacement, so that the quality of every round's model is known and the draws are as independent as
-the claim says. "False" is a claim about a model that is in truth below the target. Intervals are 95 %, by the spread
+{budget} answers, logistic regression, the default strategy. Every loop is the real one, answered by an oracle: import,
+asks, rounds, gate, looks, end. Its test items are drawn from a population of rows that it never sees, with
+replacement, so that the quality of every round's model is known and the draws are as independent as the claim says.
+"False" is a claim about a model that is in truth below the target. Intervals are 95 %, by the spread
 between loops. {minutes:.0f} minutes of one core. Python {python}, {libraries}.
 """
 
