@@ -132,7 +132,8 @@ def people(votes: Votes, task: Task, fewest: int = FEWEST) -> People:
 def sentence(found: Agreement) -> str:
     """How far people agree, in one line; empty before two people answered one item.
 
-    >>> sentence(Agreement(120, 3, None, Figure(0.81, 0.74, 0.87, 120), {}, ("cat", "dog")))
+    >>> observed, alpha = Figure(0.9, 0.86, 0.94, 120), Figure(0.81, 0.74, 0.87, 120)
+    >>> sentence(Agreement(120, 3, observed, alpha, {}, ("cat", "dog")))
     'people agree: α 0.81 [0.74 – 0.87] on 120 items with two answers or more; hardest: cat/dog'
     """
     if not found.n_items:

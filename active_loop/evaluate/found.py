@@ -32,12 +32,12 @@ class Search:
     waiting: int = 0
 
     def value(self) -> float:
-        """The share found, if the rest is like the sample; 0 before anything was found, or drawn of what is left."""
-        known = self.found + self.hits
+        """The likeliest share found; 0 before anything was found, or drawn of what is left."""
+        known, bad = self.found + self.hits, self.hits + self.lost
         if not known or (self.rest and not self.drawn):
             return 0.0
-        left = (self.hits + self.lost) * self.rest / self.drawn if self.drawn else 0.0
-        return min(1.0, known / (self.found + self.waiting + max(left, self.hits + self.lost)))
+        likeliest = bad * (self.rest + 1) // self.drawn if self.drawn else 0  # of a hypergeometric number
+        return known / (self.found + self.waiting + min(likeliest, self.rest - self.drawn + bad))
 
     def bound(self, level: float) -> float:
         """Lower confidence bound of the share found, error `level`: exact, whatever was read before the sample."""
