@@ -101,7 +101,7 @@ def draw(status: Status, width: float, height: float) -> Chart | None:
         top=top,
         bottom=height - _BOTTOM,
         x_ticks=tuple(Tick(x(v), f"{v:g}") for v in ticks(0, x.high, 4 if width < 500 else 8)),
-        y_ticks=tuple(Tick(y(v), f"{v:.1f}") for v in ticks(y.low, y.high, 5)),
+        y_ticks=tuple(Tick(y(v), text) for v, text in _written(ticks(y.low, y.high, 5))),
         target=Tick(y(status.target), f"target {target(status)}"),
         band=_band(points, x, y),
         line="M" + " L".join(f"{x(p.answers)} {y(p.value or 0)}" for p in points),
@@ -122,6 +122,16 @@ def ticks(low: float, high: float, most: int) -> list[float]:
     step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough * (1 - 1e-9))
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
     return [round(place * step, 10) for place in range(first, last + 1)]
+
+
+def _written(values: list[float]) -> list[tuple[float, str]]:
+    """Each value with as many decimals as any of them needs, at least one.
+
+    >>> _written([0.85, 0.9]), _written([0, 10])
+    ([(0.85, '0.85'), (0.9, '0.90')], [(0, '0.0'), (10, '10.0')])
+    """
+    digits = max([1, *(len(f"{value:g}".partition(".")[2]) for value in values)])
+    return [(value, f"{value:.{digits}f}") for value in values]
 
 
 def _last_answer(status: Status) -> float:

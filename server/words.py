@@ -243,6 +243,9 @@ def _by_split(status: Status) -> Iterator[Fact]:
     point: CurvePoint | None = status.curve[-1] if status.curve else None
     when = f"at round {point.round}" if point else "no round yet"
     yield Fact("Learned from", _labels(point.n_labels if point else 0), when)
+    if status.found is not None:
+        yield Fact("Found", str(status.found), f"of “{status.positive}”")
+        return
     yield Fact("Tested on", _labels(point.n_test if point else 0), when)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from collections import Counter
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from active_loop.evaluate import Search
 from active_loop.report import counted, export_rows, sentence, status
 from active_loop.reserve import Prefix, TestState
 from active_loop.screening import dryness, judge, outlook, prices, sample_order, searched, told
+from active_loop.server.words import facts, headline
 from active_loop.settings import DataSettings, Settings, TargetSettings, TaskSettings, check
 from active_loop.store import Store
 
@@ -207,6 +209,19 @@ def test_status_and_export_tell_of_a_search(tmp_path: Path, labels: list[str]) -
     assert len(rows) == now.answers
     assert drawn
     assert all(0 < (row.probability or 0) <= 1 for row in drawn)
+
+
+def test_the_page_of_a_search_counts_what_was_found(tmp_path: Path, labels: list[str]) -> None:
+    loop = open_loop(tmp_path, oracle(labels), search_settings())
+    loop.import_items()
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    assert [fact.value for fact in facts(status(loop.store), now) if fact.name == "Found"] == ["0"]
+    run_to_end(loop)
+    ended = status(loop.store)
+    names = {fact.name: (fact.value, fact.detail) for fact in facts(ended, now)}
+    assert names["Found"] == (str(ended.found), "of “in”")
+    assert "Tested on" not in names
+    assert "share found of in of at least 0.90 is certified" in headline(ended)
 
 
 def test_a_search_has_run_dry_when_fifty_chosen_items_brought_nothing() -> None:
