@@ -204,6 +204,22 @@ WORDS = Settings(
 )
 
 
+def log_in(browser: Any, studio: LocalStudio) -> None:
+    """Be logged in as the owner, whose session an earlier test may have begun."""
+    from selenium.webdriver.common.by import By
+    from selenium.webdriver.support import expected_conditions as expected
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    browser.get(f"{studio.url}/user/login/")
+    if "/user/login" not in browser.current_url:  # whoever is logged in is sent on
+        return
+    WebDriverWait(browser, 30).until(expected.element_to_be_clickable((By.CSS_SELECTOR, "input[name=email]")))
+    browser.find_element(By.CSS_SELECTOR, "input[name=email]").send_keys(studio.user)
+    browser.find_element(By.CSS_SELECTOR, "input[name=password]").send_keys(studio.password)
+    browser.find_element(By.CSS_SELECTOR, "button[type=submit]").click()
+    WebDriverWait(browser, 30).until(expected.url_changes(f"{studio.url}/user/login/"))
+
+
 @pytest.mark.studio
 @pytest.mark.browser
 def test_the_key_3_labels_a_3_and_every_other_key_what_stands_beside_it(
@@ -224,11 +240,7 @@ def test_the_key_3_labels_a_3_and_every_other_key_what_stands_beside_it(
         script = "return [...document.querySelectorAll('.lsf-choice')].filter(c => c.querySelector('input').checked)"
         return [text.rpartition("[")[0].strip() for text in browser.execute_script(f"{script}.map(c => c.innerText)")]
 
-    browser.get(f"{studio.url}/user/login/")
-    see("input[name=email]").send_keys(studio.user)
-    see("input[name=password]").send_keys(studio.password)
-    see("button[type=submit]").click()
-    WebDriverWait(browser, 30).until(expected.url_changes(f"{studio.url}/user/login/"))
+    log_in(browser, studio)
     for settings, shown in ((DIGITS, {"image": image_root / "3.png"}), (WORDS, {"text": "hello"})):
         choices = [*settings.task.classes, UNSURE, BROKEN]
         backend = LabelStudio(studio.url, token=studio.token, image_root=image_root)
@@ -273,12 +285,7 @@ def test_people_give_several_labels_or_a_number_in_the_labelling_page(studio: Lo
     def see(selector: str, by: str = By.CSS_SELECTOR) -> Any:
         return WebDriverWait(browser, 30).until(expected.element_to_be_clickable((by, selector)))
 
-    browser.get(f"{studio.url}/user/login/")
-    if browser.find_elements(By.CSS_SELECTOR, "input[name=email]"):
-        see("input[name=email]").send_keys(studio.user)
-        see("input[name=password]").send_keys(studio.password)
-        see("button[type=submit]").click()
-        WebDriverWait(browser, 30).until(expected.url_changes(f"{studio.url}/user/login/"))
+    log_in(browser, studio)
     for task, label in ((SEVERAL, '["politics", "arts"]'), (HEIGHT, "3.5")):
         settings = replace(WORDS, name=task.kind, task=task)
         backend = LabelStudio(studio.url, token=studio.token)
