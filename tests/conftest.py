@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
+    from studios import Host, Proxy
+
     from active_loop.local_studio import LocalStudio
 
 _FLAGS = (
@@ -68,6 +70,34 @@ def studio(
 
     with LocalStudio.start(tmp_path_factory.mktemp("studio"), image_root) as started:
         yield started
+
+
+@pytest.fixture(scope="session")
+def host(studio: LocalStudio) -> Host:
+    """Calls of programs around us, straight to the server."""
+    from studios import Host
+
+    return Host(studio)
+
+
+@pytest.fixture(scope="session")
+def second(studio: LocalStudio, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Token of a second person, who came by the invitation link."""
+    from active_loop.expert import account
+    from active_loop.label_studio import LabelStudio
+
+    link = LabelStudio(studio.url, token=studio.token).invite_link()
+    return account(tmp_path_factory.mktemp("expert") / "expert.json", link, url=studio.url)
+
+
+@pytest.fixture
+def proxy(studio: LocalStudio) -> Iterator[Proxy]:
+    """A real proxy before the server."""
+    from studios import Proxy
+
+    opened = Proxy(studio.url)
+    yield opened
+    opened.close()
 
 
 @pytest.fixture(scope="session")

@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 import dataclasses
-import http.client
 import json
 import math
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator
 from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 from xml.etree import ElementTree
 
 import httpx
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from studios import Host, Proxy, again, kinds, seat, task_of, texts
 
-from active_loop.domain import Annotation, AnswerKind, Ask, AskState, Outcome, Purpose
+from active_loop.domain import AnswerKind, Ask, AskState, Outcome, Purpose
 from active_loop.errors import ConfigError, LabelingError, TokenError
 from active_loop.expert import Expert, account, name_of, read_answers
 from active_loop.label_studio import (
@@ -196,127 +196,12 @@ def test_exported_tasks_hold_field_label_and_the_rest_as_meta(tmp_path: Path) ->
 # With the real server.
 
 
-class Host:
-    """Calls of people and programs around us, straight to the server."""
-
-    def __init__(self, studio: LocalStudio) -> None:
-        headers = {"Authorization": f"Token {studio.token}"}
-        limits = httpx.Limits(max_keepalive_connections=0)
-        self.client = httpx.Client(base_url=studio.url, headers=headers, timeout=30, trust_env=False, limits=limits)
-
-    def __call__(self, method: str, path: str, body: object = None) -> Any:
-        reply = self.client.request(method, path, json=body)
-        assert reply.is_success, reply.text[:500]
-        return reply.json() if reply.content else None
-
-    def tasks(self, project: int) -> list[dict[str, Any]]:
-        listed: list[dict[str, Any]] = self("GET", f"/api/tasks?project={project}&fields=all&page_size=500")["tasks"]
-        return listed
-
-
-@pytest.fixture(scope="session")
-def host(studio: LocalStudio) -> Host:
-    return Host(studio)
-
-
-@pytest.fixture(scope="session")
-def second(studio: LocalStudio, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Token of a second person, who came by the invitation link."""
-    link = LabelStudio(studio.url, token=studio.token).invite_link()
-    return account(tmp_path_factory.mktemp("expert") / "expert.json", link, url=studio.url)
-
-
 @pytest.fixture
 def backend(studio: LocalStudio, request: pytest.FixtureRequest) -> LabelStudio:
     """A backend with a text project of its own."""
     made = LabelStudio(studio.url, token=studio.token)
     made.create_project(TEXT, marker=f"{request.node.name} {time.time_ns()}")
     return made
-
-
-def texts(*numbers: int) -> list[Publication]:
-    asks = [Ask(f"ask-{number}", number, Purpose.POOL, AskState.SENDING) for number in numbers]
-    return [Publication(ask, {"text": f"text {ask.item}"}) for ask in asks]
-
-
-def again(backend: LabelStudio, studio: LocalStudio, **more: Any) -> LabelStudio:
-    """The backend as a new process has it."""
-    return LabelStudio(studio.url, token=studio.token, project=backend.project, **more)
-
-
-def seat(backend: LabelStudio, token: str) -> Annotator:
-    return Annotator(backend.url, token=token, project=backend.project)
-
-
-def task_of(backend: LabelStudio, ask: str) -> OpenTask:
-    return OpenTask(next(ref.task_id for ref in backend.tasks() if ref.ask == ask), {})
-
-
-def kinds(annotations: Sequence[Annotation]) -> dict[str | None, AnswerKind]:
-    return {annotation.ask: annotation.kind for annotation in annotations}
-
-
-class Proxy:
-    """A real proxy before the server; `fault(method, path)` says what to do to a request.
-
-    "lose the reply": the work is done and the connection cut; "lose the request": cut before the work; a status and
-    body: answered with these; None: passed on.
-    """
-
-    def __init__(self, target: str) -> None:
-        self.fault: Callable[[str, str], str | tuple[int, str] | None] = lambda method, path: None
-        self.seen: list[tuple[str, str]] = []
-        proxy, host = self, urlsplit(target).netloc
-
-        class Handler(BaseHTTPRequestHandler):
-            def pass_on(self) -> None:
-                body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-                proxy.seen.append((self.command, self.path))
-                fault = proxy.fault(self.command, self.path)
-                if fault == "lose the request":
-                    return
-                if isinstance(fault, tuple):
-                    status, content = fault[0], fault[1].encode()
-                else:
-                    connection = http.client.HTTPConnection(host, timeout=30)
-                    connection.request(self.command, self.path, body, dict(self.headers))
-                    reply = connection.getresponse()
-                    status, content = reply.status, reply.read()
-                    connection.close()
-                if fault == "lose the reply":
-                    return
-                self.send_response(status)
-                self.send_header("Content-Type", "application/json")
-                self.send_header("Content-Length", str(len(content)))
-                self.end_headers()
-                self.wfile.write(content)
-
-            def log_message(self, format: str, *args: object) -> None:
-                pass
-
-        for method in ("GET", "POST", "PATCH", "DELETE"):
-            setattr(Handler, f"do_{method}", Handler.pass_on)
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05})
-        self._thread.start()
-
-    def once(self, method: str, part: str, what: str | tuple[int, str]) -> None:
-        """Do `what` to the next such request."""
-        left = [what]
-        self.fault = lambda m, path: left.pop() if left and m == method and part in path else None
-
-    def close(self) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
-
-
-@pytest.fixture
-def proxy(studio: LocalStudio) -> Iterator[Proxy]:
-    opened = Proxy(studio.url)
-    yield opened
-    opened.close()
 
 
 @pytest.fixture
@@ -666,6 +551,127 @@ def test_data_that_the_page_cannot_show_is_refused_with_the_servers_reason(backe
     (publication,) = texts(1)
     with pytest.raises(LabelingError, match='"text\\\\" key is expected'):
         backend.publish([dataclasses.replace(publication, shown={"other": "x"})])
+
+
+# How many people are asked about a task.
+
+
+def overlaps(host: Host, backend: LabelStudio) -> dict[str, tuple[int, bool]]:
+    """By ask: how many people its task is handed to, and whether that many answered it."""
+    return {task["data"]["ask"]: (task["overlap"], task["is_labeled"]) for task in host.tasks(backend.project)}
+
+
+def work_off(seats: dict[str, Annotator]) -> list[tuple[str, str]]:
+    """All who sit there answer in turn until nobody is handed anything: (text, person) in that order."""
+    done: list[tuple[str, str]] = []
+    while True:
+        handed = [(person, sits, task) for person, sits in seats.items() if (task := sits.next())]
+        for person, sits, task in handed:
+            sits.answer(task, "ham", lead_time_s=1.0)
+            done.append((task.shown["text"], person))
+        if not handed:
+            return done
+
+
+@pytest.mark.studio
+def test_a_task_that_wants_two_goes_to_two_people_and_every_other_to_one(
+    backend: LabelStudio, host: Host, studio: LocalStudio, second: str, tmp_path: Path
+) -> None:
+    link = backend.invite_link()
+    third = account(tmp_path / "third.json", link, url=studio.url, email="one-more@loop.local")
+    backend.publish([*texts(1, 2), *texts(3, 4, wanted=2), *texts(5)])
+    assert overlaps(host, backend) == {f"ask-{n}": (2 if n in (3, 4) else 1, False) for n in range(1, 6)}
+    tokens = {"owner": studio.token, "second": second, "third": third}
+    done = work_off({person: seat(backend, token) for person, token in tokens.items()})
+    assert len(set(done)) == len(done)
+    assert Counter(text for text, _ in done) == {"text 1": 1, "text 2": 1, "text 3": 2, "text 4": 2, "text 5": 1}
+    assert len(list(backend.collect())) == 7
+    assert all(is_labeled for _, is_labeled in overlaps(host, backend).values())
+
+
+@pytest.mark.studio
+def test_a_skip_is_the_answer_of_whoever_skipped(backend: LabelStudio, studio: LocalStudio, second: str) -> None:
+    backend.publish(texts(1, wanted=2))
+    owner, other = seat(backend, studio.token), seat(backend, second)
+    owner.skip(task_of(backend, "ask-1"), lead_time_s=1.0)
+    assert owner.next() is None
+    assert other.next() is not None
+    other.skip(task_of(backend, "ask-1"), lead_time_s=1.0)
+    assert other.next() is None
+    assert [annotation.kind for annotation in backend.collect()] == [AnswerKind.SKIPPED] * 2
+
+
+@pytest.mark.studio
+def test_asks_that_want_one_answer_cost_no_further_call(behind: LabelStudio, proxy: Proxy) -> None:
+    behind.publish(texts(1, 2, 3))
+    assert not [path for method, path in proxy.seen if method == "PATCH"]
+    proxy.seen.clear()
+    behind.publish([*texts(1, 2, 3), *texts(4, 5, wanted=2)])
+    assert len([path for method, path in proxy.seen if method == "PATCH"]) == 2
+    proxy.seen.clear()
+    behind.publish([*texts(1, 2, 3), *texts(4, 5, wanted=2)])
+    assert {method for method, _ in proxy.seen} == {"GET"}
+
+
+@pytest.mark.studio
+@pytest.mark.parametrize("answered", [0, 1, 2])
+def test_what_was_cut_off_between_import_and_overlap_is_made_up_for(
+    behind: LabelStudio, proxy: Proxy, host: Host, studio: LocalStudio, second: str, answered: int
+) -> None:
+    """Meanwhile somebody may have answered the task, which Label Studio then takes for finished."""
+    proxy.once("PATCH", "/api/tasks", "lose the request")
+    with pytest.raises(LabelingError, match="cannot reach"):
+        behind.publish(texts(1, wanted=2))
+    assert overlaps(host, behind) == {"ask-1": (1, False)}
+    people = [seat(behind, token) for token in (studio.token, second)]
+    for person in people[:answered]:
+        person.answer(task_of(behind, "ask-1"), "ham", lead_time_s=1.0)
+    restarted = LabelStudio(proxy.url, token=studio.token, project=behind.project)
+    restarted.publish(texts(1, wanted=2))
+    assert overlaps(host, behind) == {"ask-1": (2, answered == 2)}
+    assert [person.next() is not None for person in people] == [answered == 0, answered < 2]
+
+
+@pytest.mark.studio
+def test_a_lost_reply_to_the_overlap_changes_nothing(behind: LabelStudio, proxy: Proxy, host: Host) -> None:
+    proxy.once("PATCH", "/api/tasks", "lose the reply")
+    with pytest.raises(LabelingError, match="cannot reach"):
+        behind.publish(texts(1, 2, wanted=2))
+    behind.publish(texts(1, 2, wanted=2))
+    assert overlaps(host, behind) == {"ask-1": (2, False), "ask-2": (2, False)}
+
+
+@pytest.mark.studio
+def test_what_the_project_says_of_all_tasks_gives_way_to_each_ask(
+    backend: LabelStudio, host: Host, studio: LocalStudio
+) -> None:
+    """Who sets the project to two people, or back to one, changes every task; the next publication mends it."""
+    mixed = [*texts(1), *texts(2, wanted=2)]
+    for of_the_project in (2, 1):
+        host("PATCH", f"/api/projects/{backend.project}/", {"maximum_annotations": of_the_project})
+        backend.publish(mixed)
+        assert overlaps(host, backend) == {"ask-1": (1, False), "ask-2": (2, False)}
+        assert [f.text for f in backend.check(TEXT) if not f.ok] == (
+            ["order: maximum_annotations is 2, not 1. Tasks may come in another order, or not bare."]
+            if of_the_project == 2
+            else []
+        )
+    host("PATCH", f"/api/projects/{backend.project}/", {"title": "another", "skip_queue": "REQUEUE_FOR_ME"})
+    backend.publish(texts(3))
+    host("DELETE", f"/api/tasks/{task_of(backend, 'ask-1').id}/")
+    assert overlaps(host, backend) == {"ask-2": (2, False), "ask-3": (1, False)}
+
+
+@pytest.mark.studio
+def test_a_task_that_is_half_answered_at_the_stop_is_handed_to_nobody_more(
+    backend: LabelStudio, host: Host, studio: LocalStudio, second: str
+) -> None:
+    backend.publish(texts(1, 2, wanted=2))
+    seat(backend, studio.token).answer(task_of(backend, "ask-1"), "ham", lead_time_s=1.0)
+    backend.retire([publication.ask for publication in texts(1, 2, wanted=2)])
+    assert overlaps(host, backend) == {"ask-1": (1, True)}
+    assert seat(backend, second).next() is None
+    assert kinds(list(backend.collect())) == {"ask-1": AnswerKind.SUBMITTED}
 
 
 # Webhooks.

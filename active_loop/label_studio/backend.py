@@ -91,27 +91,50 @@ class LabelStudio(Project):
     def publish(self, publications: Sequence[Publication]) -> None:
         """See `LabelingBackend`. One import at most, never blindly repeated: after an error only what is there counts.
 
-        If an earlier import made a duplicate after all, answers to either task count for the ask.
+        Each task is then handed to as many people as its ask wants. If an earlier import made a duplicate after all,
+        answers to either task count for the ask.
         """
         wanted = {publication.ask.id: publication for publication in publications}
         there = self._live(wanted)
         missing = [publication for ask, publication in wanted.items() if ask not in there]
-        if not missing:
-            return
+        if missing:
+            there = self._add(missing, wanted)
+        for ask, tasks in there.items():
+            for task in tasks:
+                self._hand_to(task, wanted[ask].ask.wanted)
+
+    def _add(self, missing: Sequence[Publication], wanted: Iterable[str]) -> dict[str, list[Any]]:
+        """Import what is missing; returns the tasks of all `wanted` asks, each of which is there then."""
         rows = [{"data": task_data(one.shown, one.ask.id, self._image_root)} for one in missing]
-        doing = f"add {len(rows)} tasks to project {self.project}"
+        doing, asks = f"add {len(rows)} tasks to project {self.project}", set(wanted)
         try:
             self._server.write(doing, lambda sdk: sdk.projects.import_tasks(self.project, request=rows))
         except LabelingError as error:
-            self._read_back(wanted, error)
-            return
-        there = self._live(wanted)
-        if len(there) < len(wanted):
-            raise LabelingError(f"cannot {doing}: {len(there)} of {len(wanted)} asks are there afterwards; try again.")
+            return self._read_back(asks, error)
+        there = self._live(asks)
+        if len(there) < len(asks):
+            raise LabelingError(f"cannot {doing}: {len(there)} of {len(asks)} asks are there afterwards; try again.")
+        return there
 
-    def _read_back(self, wanted: Iterable[str], error: LabelingError) -> None:
-        """Raise `error` unless every ask turns out to be there: the reply was lost, not the work."""
-        asks = set(wanted)
+    def _hand_to(self, task: Any, people: int) -> None:
+        """Have a task handed to so many different people, those who answered it counted.
+
+        An import gives every task the number of its project, so this comes after it. Label Studio reckons whether a
+        task is finished when it is answered, not when its number changes: that is told along with it.
+        """
+        if task.overlap == people:
+            return
+        finished = len(self._answered_by(task)) >= people
+        self._server.write(
+            f"ask {people} people about task {task.id} of project {self.project}",
+            lambda sdk: sdk.tasks.update(str(task.id), overlap=people, is_labeled=finished),
+        )
+
+    def _answered_by(self, task: Any) -> set[str]:
+        return {self._person(dict(raw).get("completed_by")) for raw in task.annotations or []}
+
+    def _read_back(self, asks: set[str], error: LabelingError) -> dict[str, list[Any]]:
+        """The tasks of `asks` if they turn out to be there: the reply was lost, not the work. Else `error`."""
         if isinstance(error, PassingError):
             pauses_s: tuple[float, ...] = _READ_BACK_PAUSES_S
         else:
@@ -119,16 +142,24 @@ class LabelStudio(Project):
         for pause_s in pauses_s:
             self._server.sleep(pause_s)
             with contextlib.suppress(PassingError):
-                if asks <= self._live(asks).keys():
-                    return
+                there = self._live(asks)
+                if asks <= there.keys():
+                    return there
         raise error
 
     def retire(self, asks: Sequence[Ask]) -> None:
-        """See `LabelingBackend`. Deletes tasks without an annotation or a draft: of `asks`, and spare duplicates."""
+        """See `LabelingBackend`. Deletes tasks without an annotation or a draft: of `asks`, and spare duplicates.
+
+        A task of `asks` that some of the wanted people answered stays, and is handed to nobody any more.
+        """
         retired = {ask.id for ask in asks}
         twice = {ask for ask, refs in self._tasks.items() if len(refs) > 1}
         there = self._live(retired | twice)
         answered = {ask for ask, tasks in there.items() if any(task.annotations for task in tasks)}
+        for ask in retired & answered:
+            for task in there[ask]:
+                if task.annotations and not task.is_labeled:
+                    self._hand_to(task, len(self._answered_by(task)))
         gone = [
             task.id
             for ask, tasks in there.items()

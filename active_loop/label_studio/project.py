@@ -200,6 +200,7 @@ class Project:
         ours = {
             "sampling": (project.sampling, _SEQUENTIAL),
             "skip_queue": (project.skip_queue, "IGNORE_SKIPPED"),
+            "maximum_annotations": (project.maximum_annotations, 1),
             "show_collab_predictions": (project.show_collab_predictions, False),
             "model_version": (project.model_version or "", ""),
             "ML backends": (len(backends), 0),
