@@ -64,6 +64,8 @@ METRICS: Final[Mapping[str, Measure]] = {
 ERRORS: Final = tuple(name for name, metric in METRICS.items() if metric.error)
 """Metrics that count errors: less is better, and a target is the most that will do."""
 
+LANGUAGES: Final = ("en", "ko")
+
 MERGES: Final = ("majority", "dawid_skene")
 """How the answers of several people become one label."""
 
@@ -260,6 +262,7 @@ class ServerSettings:
     host: str = _key("127.0.0.1", "Address to listen on; anything but loopback needs a token.")
     port: int = _key(8765, "Port to listen on; 0 means any free one.")
     public_url: str = _key("", "Address under which Label Studio reaches this server, for its webhook.")
+    language: str = _key("en", 'Language in which is said why an item was asked about: "en" or "ko".')
 
 
 @dataclass(frozen=True, slots=True)
@@ -399,6 +402,8 @@ def check(settings: Settings) -> None:
     _check_spending(budget)
     _check_stop(settings)
     _check_people(settings)
+    if settings.server.language not in LANGUAGES:
+        raise ConfigError(unknown_name("server.language", settings.server.language, LANGUAGES))
 
 
 def is_mixture(strategy: str) -> bool:
