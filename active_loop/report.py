@@ -23,10 +23,11 @@ from .answers import reader
 from .chances import ceiling
 from .consensus import Votes, too_few
 from .control import Control, chances, is_random
-from .domain import COLD_START, Annotation, Ask, Look, Merged, Purpose, Round, Score, Split, Verdict
+from .domain import COLD_START, Annotation, Ask, Item, Look, Merged, Purpose, Round, Score, Split, Verdict
 from .forecast import Forecast, Pace, curves_for, forecast
 from .hindrance import hindrance, more_test_labels
 from .merge import Merging, Together, merge
+from .reasons import Reasons
 from .records import Source
 from .refit import Refit
 from .settings import METRICS, LookPlan, Settings, from_json, positive_class, time_zone
@@ -400,6 +401,7 @@ class ExportRow:
 
     `chosen_by` is the strategy, "random" where nothing but chance chose, or "imported". `probability` is the chance
     with which chance chose it: of a test item among all items, of another one in its round, see `control.chances`.
+    `why` says in words why it was asked, as far as that may be said now.
     """
 
     item: str
@@ -413,6 +415,7 @@ class ExportRow:
     round: int | None
     utility: float | None
     probability: float | None
+    why: str
 
 
 def export_rows(store: Store) -> list[ExportRow]:
@@ -430,35 +433,38 @@ def export_rows(store: Store) -> list[ExportRow]:
         n_tested = sum(ask.purpose == Purpose.TEST for ask in asks.values())
         chance = n_tested / facts["items"] if facts else None
         drawn = chances([*asks.values()], store.rounds(), merged)
+        reasons = Reasons.of(store)
         return [
-            _export_row(item.id, item.row, item.split, merged[item.position], asks.get(item.position), chance, drawn)
+            _export_row(item, merged[item.position], asks.get(item.position), chance, drawn, reasons)
             for item in store.items()
             if item.position in merged and not (open_loop and item.split == Split.TEST)
         ]
 
 
 def _export_row(
-    item_id: str,
-    row: str,
-    split: Split,
+    item: Item,
     merged: Merged,
     ask: Ask | None,
     chance: float | None,
     drawn: Mapping[str, float],
+    reasons: Reasons,
 ) -> ExportRow:
     random = ask is not None and ask.strategy == "random"
     return ExportRow(
-        item=item_id,
-        row=row,
+        item=item.id,
+        row=item.row,
         label=merged.label,
         outcome=("disputed" if merged.disputed else merged.outcome.value),
-        split=split.value,
+        split=item.split.value,
         people=";".join(merged.people),
         agreement=merged.agreement,
         chosen_by="random" if ask and is_random(ask) else ask.strategy if ask else "imported",
         round=ask.round if ask else None,
         utility=ask.utility if ask else None,
-        probability=(chance if split == Split.TEST and random else drawn.get(ask.id, ask.probability)) if ask else None,
+        probability=(chance if item.split == Split.TEST and random else drawn.get(ask.id, ask.probability))
+        if ask
+        else None,
+        why=reasons.why(item.position).text,
     )
 
 
