@@ -38,6 +38,7 @@ from active_loop.label_studio import (
     label_result,
     read_result,
 )
+from active_loop.label_studio.page import differences
 from active_loop.labeling import Publication
 from active_loop.local_studio import LocalStudio
 from active_loop.settings import DataSettings, Settings, TaskSettings
@@ -85,6 +86,27 @@ def test_a_class_that_label_studio_takes_for_a_field_is_refused() -> None:
     settings = dataclasses.replace(TEXT, task=TaskSettings(classes=("$5", "US$")))
     with pytest.raises(ConfigError, match=r'"\$5"'):
         label_config(settings)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ('value="spam"', 'value="junk"', ['"spam" was renamed to "junk"']),
+        ('value="spam"', 'value="spam" alias="junk"', ['"spam" was renamed to "junk"']),
+        ('<Choice value="ham" hotkey="1" />', "", ['"ham" was removed']),
+        ("</Choices>", '<Choice value="eggs" /><Choice value="oil" /></Choices>', ['"eggs" was', '"oil" was added']),
+        ('<Choice value="ham" hotkey="1" />', '<Choice value="a" /><Choice value="b" />', ['"ham" was', '"a"', '"b"']),
+        ('name="label"', 'name="kind"', ['no control named "label"']),
+        ("Ham or spam?", "Really?", ["the labels are the same"]),
+        ("<View>", "<View", ["no control"]),
+        ('hotkey="1" />', 'hotkey="1"></Choice>', []),
+    ],
+)
+def test_each_edit_of_a_label_config_is_said_in_a_sentence_of_its_own(old: str, new: str, said: list[str]) -> None:
+    config = label_config(TEXT)
+    assert old in config
+    found = differences(config.replace(old, new), config)
+    assert [part in sentence for part, sentence in zip(said, found, strict=True)] == [True] * len(said)
 
 
 TOPICS = TaskSettings(kind="multi_label", classes=("politics", "sports", "arts"))

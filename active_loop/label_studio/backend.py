@@ -153,6 +153,9 @@ class LabelStudio(Project):
         A task of `asks` that some of the wanted people answered stays, and is handed to nobody any more.
         """
         retired = {ask.id for ask in asks}
+        if self._reconciled_at is None:  # spare tasks may have come while nobody looked
+            for task in self._listing.everything():
+                self._note(task)
         twice = {ask for ask, refs in self._tasks.items() if len(refs) > 1}
         there = self._live(retired | twice)
         answered = {ask for ask, tasks in there.items() if any(task.annotations for task in tasks)}

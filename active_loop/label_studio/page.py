@@ -153,6 +153,47 @@ def same_config(one: str, other: str) -> bool:
     return one == other
 
 
+def differences(there: str, ours: str) -> list[str]:
+    """What a label config says otherwise than ours, and what follows: one sentence each, none if they mean the same.
+
+    A label that another one stands in the place of was renamed, if there are as many of both.
+    """
+    if same_config(there, ours):
+        return []
+    found, wanted = _labels(there), _labels(ours)
+    if found is None or wanted is None:
+        return [f'no control named "{CONTROL}" is there any more: no answer is usable until it is back']
+    gone, new = [x for x in wanted if x not in found], [x for x in found if x not in wanted]
+    pairs = list(zip(wanted, found, strict=True)) if len(wanted) == len(found) else []
+    renamed = {old: name for old, name in pairs if old in gone and name in new}
+    said = [
+        f'"{old}" was renamed to "{name}": answers that say "{name}" are not usable, those that say "{old}" still count'
+        for old, name in renamed.items()
+    ]
+    said += [
+        f'"{name}" was removed: nobody can give it any more, and answers that say it still count'
+        for name in gone
+        if name not in renamed
+    ]
+    said += [
+        f'"{name}" was added: answers that say it are not usable, as no class of loop.toml has this name'
+        for name in new
+        if name not in renamed.values()
+    ]
+    return said or [
+        "the labels are the same, and something else differs: question, order, keys, limits or shown fields"
+    ]
+
+
+def _labels(config: str) -> list[str] | None:
+    """What a label config lets people choose, in its order; None if our control is not in it."""
+    with contextlib.suppress(ElementTree.ParseError):
+        root = ElementTree.fromstring(config)
+        if any(control.get("name") == CONTROL for control in root.iter()):
+            return [choice.get("alias") or choice.get("value") or "" for choice in root.iter("Choice")]
+    return None
+
+
 def _fields(shown: Mapping[str, Any], address: Callable[[Path], str]) -> dict[str, Any]:
     """The shown fields under the names that the label config gives them; `address` makes one of an image's path."""
     names = _variables(name for name, value in shown.items() if not isinstance(value, Path | Mapping))

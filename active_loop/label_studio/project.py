@@ -16,7 +16,7 @@ from urllib.parse import urljoin
 from ..errors import LabelingError, TokenError
 from ..settings import Settings
 from .connection import Connection, MissingError, PassingError
-from .page import label_config, same_config
+from .page import differences, label_config, same_config
 
 SECRET_HEADER: Final = "X-Active-Loop-Secret"
 """Header of our webhooks: their only credential, and the mark by which our own stale ones are known."""
@@ -25,6 +25,7 @@ EVENTS: Final = ("ANNOTATION_CREATED", "ANNOTATIONS_CREATED", "ANNOTATION_UPDATE
 """What our webhook asks to be told: annotations, and nothing else."""
 
 _SEQUENTIAL: Final = "Sequential sampling"
+_MADE_BY: Final = "Made by active-loop"
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,14 +183,8 @@ class Project:
 
     def _check_project(self, settings: Settings) -> list[Finding]:
         project = self._project()
-        same = same_config(project.label_config or "", label_config(settings))
-        config = f'project "{project.title}" has our label config'
-        differs = (
-            f'project "{project.title}": its label config is not the one of loop.toml; answers that our classes do not '
-            "know will be set aside. Put back the config, or the classes."
-        )
         return [
-            Finding(same, config if same else differs),
+            *_check_config(project, settings),
             *self._check_order(project),
             *self._check_images(),
             *self._check_webhook(),
@@ -226,11 +221,21 @@ class Project:
         return [Finding(True, f"webhook: {ours[0].url}" if ours else "webhook: none now; the running loop makes one")]
 
 
+def _check_config(project: Any, settings: Settings) -> list[Finding]:
+    """That people are shown our labels, or each edit by its kind."""
+    edits = differences(project.label_config or "", label_config(settings))
+    if not edits:
+        return [Finding(True, f'project "{project.title}" has our label config')]
+    ours = _MADE_BY in (project.description or "")
+    mend = "Start the loop again to put it back." if ours else "Put it back there, or change task.classes."
+    return [Finding(False, f'label config of project "{project.title}": {edit}. {mend}') for edit in edits]
+
+
 def _project_fields(settings: Settings, marker: str) -> dict[str, Any]:
     """A new project as we want it: our page, our order, no predictions shown, a skip is an answer."""
     return {
         "title": settings.name[:50].ljust(3, "."),
-        "description": f"Made by active-loop; {marker}",
+        "description": f"{_MADE_BY}; {marker}",
         "label_config": label_config(settings),
         "expert_instruction": settings.task.instructions,
         "show_instruction": bool(settings.task.instructions),
