@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from active_loop.errors import ConfigError
 
-OPEN = frozenset({"health", "webhook", "static"})
+OPEN = frozenset({"health", "webhook", "static", "ml.health", "ml.setup", "ml.predict", "ml.webhook", "ml.versions"})
 """Endpoints that need no token: they show nothing of the loop but its name, or have a secret of their own."""
 
 
@@ -52,6 +52,7 @@ class Access:
     secret: str
     token: str | None = None
     public_url: str = ""
+    ml_key: str = ""
 
     def __post_init__(self) -> None:
         if not self.secret:
@@ -71,13 +72,24 @@ class Access:
         public = host_of(urlsplit(self.public_url).netloc)
         return bool(host) and host == public and (endpoint in OPEN or self.token is not None)
 
-    def lets_in(self, given: str | None, *, endpoint: str | None) -> bool:
-        """Whether the token given (None: none) opens the endpoint."""
-        return self.token is None or endpoint in OPEN or _same(given, self.token)
+    def lets_in(self, given: str | None, ticket: str | None = None, *, endpoint: str | None) -> bool:
+        """Whether the token given opens the endpoint or, where none is given (None), the ticket a browser kept."""
+        if self.token is None or endpoint in OPEN:
+            return True
+        return _same(ticket, self.ticket) if given is None else _same(given, self.token)
+
+    @property
+    def ticket(self) -> str:
+        """What a browser keeps once it has brought the token: it opens pages as the token does, without telling it."""
+        return hmac.new((self.token or "").encode(), b"pages of the dashboard", "sha256").hexdigest()
 
     def knows(self, given: str | None) -> bool:
         """Whether this is the webhook's secret."""
         return _same(given, self.secret)
+
+    def attached(self, given: str) -> bool:
+        """Whether this is the key by which Label Studio calls an attached ML backend."""
+        return bool(self.ml_key) and _same(given, self.ml_key)
 
 
 def _same(given: str | None, expected: str) -> bool:

@@ -21,17 +21,21 @@ from werkzeug.exceptions import HTTPException
 
 from active_loop.errors import FolderError
 from active_loop.label_studio import SECRET_HEADER
+from active_loop.records import Source
 from active_loop.report import Status, current_settings
 from active_loop.report import status as read_status
 from active_loop.store import Store
 
-from . import chart, words
+from . import backend, chart, items, words
 from .access import Access
 
 BOUND: Final = "ACTIVE_LOOP_BOUND"
 """Key of the app's config: the host it is bound to, which `serve` sets. Loopback, the strictest, until then."""
 
 ACCESS: Final = "ACTIVE_LOOP_ACCESS"
+
+TICKET: Final = "active-loop"
+"""Name of the cookie by which a browser that has brought the token is known on the next page."""
 
 HEADERS: Final = {
     "Content-Security-Policy": (
@@ -41,6 +45,11 @@ HEADERS: Final = {
     "Referrer-Policy": "no-referrer",
     "X-Frame-Options": "DENY",
 }
+
+PAGES: Final = frozenset({"index", "items.listing", "items.item"})
+"""Endpoints from which a browser goes on to others, and keeps a ticket for them."""
+
+_AGAIN: Final = "Look again in a moment."
 
 _SENTENCES: Final = {
     404: "There is no such page here.",
@@ -67,6 +76,8 @@ def create_app(
     live: Callable[[], str] = str,
     public_url: str = "",
     labeling_url: str = "",
+    source: Callable[[], Source] | None = None,
+    ml_key: str = "",
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> Flask:
     """The dashboard of one loop, as a WSGI application.
@@ -76,13 +87,14 @@ def create_app(
     return at once. `secret` is what Label Studio sends in `X-Active-Loop-Secret`. With a `token`, pages are shown only
     to those who bring it, as `Authorization: Bearer …` or once as `?token=…`. `live` says what the store cannot know,
     such as that Label Studio is out of reach; empty for nothing. Under the host of `public_url` Label Studio may call
-    a server that is bound to loopback. `labeling_url` is where people answer, linked from the page.
+    a server that is bound to loopback. `labeling_url` is where people answer, linked from the page. `source` opens the
+    data, for pages that show items. Label Studio may attach the server as an ML backend at /ml/ and this `ml_key`.
 
     Raises `ConfigError` for an empty secret or token.
     """
     app = Flask(__name__)
     app.config[BOUND] = "127.0.0.1"
-    app.config[ACCESS] = Access(secret, token, public_url)
+    access = app.config[ACCESS] = Access(secret, token, public_url, ml_key)
     app.jinja_env.undefined = StrictUndefined
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     link = labeling_url if urlsplit(labeling_url).scheme in ("http", "https") else ""
@@ -119,6 +131,8 @@ def create_app(
     app.add_url_rule("/status.json", view_func=status_json)
     app.add_url_rule("/health", view_func=health)
     app.add_url_rule("/webhook", view_func=webhook, methods=["POST"])
+    app.register_blueprint(backend.routes(access, wake, lambda: _name(open_store)))
+    app.register_blueprint(items.pages(open_store, source))
     app.before_request(_refuse)
     app.after_request(_harden)
     app.register_error_handler(FolderError, _folder_error)
@@ -166,7 +180,7 @@ def _refuse() -> Response | None:
     access, endpoint = current_access(), request.endpoint
     if not access.answers_to(request.headers.get("Host", ""), bound=current_app.config[BOUND], endpoint=endpoint):
         return _say(403, "This dashboard answers only under this machine's own name.", "Open it as http://127.0.0.1.")
-    if not access.lets_in(_token_given(), endpoint=endpoint):
+    if not access.lets_in(_token_given(), request.cookies.get(TICKET), endpoint=endpoint):
         response = _say(
             401,
             "This dashboard needs a token.",
@@ -186,7 +200,10 @@ def _harden(response: Response) -> Response:
     for name, value in HEADERS.items():
         response.headers[name] = value
     if request.endpoint != "static":
-        response.headers["Cache-Control"] = "no-store" if request.endpoint == "index" else "no-cache, private"
+        is_page = response.mimetype == "text/html"
+        response.headers["Cache-Control"] = "no-store" if is_page else "no-cache, private"
+    if request.endpoint in PAGES and "token" in request.args and response.status_code == 200:
+        response.set_cookie(TICKET, current_access().ticket, httponly=True, samesite="Strict")
     return response
 
 
@@ -194,7 +211,7 @@ def _harden(response: Response) -> Response:
 
 
 def _folder_error(error: FolderError) -> Response:
-    return _say(503, str(error), "This page looks again by itself.")
+    return _say(503, str(error), _AGAIN)
 
 
 def _http_error(error: HTTPException) -> Response:
@@ -208,16 +225,19 @@ def _http_error(error: HTTPException) -> Response:
 
 def _unexpected(error: Exception) -> Response:
     current_app.logger.error("cannot answer %s", request.path, exc_info=error)
-    return _say(500, "The loop cannot be read just now.", "This page looks again by itself; the log says more.")
+    return _say(500, "The loop cannot be read just now.", f"{_AGAIN} The log says more.")
 
 
 def _say(code: int, sentence: str, then: str) -> Response:
     """One sentence and what to do, in the form that the caller reads."""
     if request.path == "/status.json":
         return _json({"headline": sentence, "next": then}, code)
-    if request.path in ("/health", "/webhook"):
+    if request.path in ("/health", "/webhook") or request.path.startswith("/ml/"):
         return _plain(f"{sentence} {then}", code)
-    return Response(render_template("message.html", sentence=sentence, then=then), code, mimetype="text/html")
+    live = request.path == "/"  # the one page that looks again by itself
+    return Response(
+        render_template("message.html", sentence=sentence, then=then, live=live), code, mimetype="text/html"
+    )
 
 
 def _text(values: Mapping[str, Any]) -> bytes:

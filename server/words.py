@@ -10,10 +10,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from active_loop.agreement import FEWEST
+from active_loop.answered import Answered
 from active_loop.control import sentence as worth
 from active_loop.control import sentence_of_drawn
 from active_loop.domain import Look, Outcome, Verdict
@@ -291,3 +292,18 @@ def _pace(status: Status) -> str:
 
 def capital(text: str) -> str:
     return text[:1].upper() + text[1:]
+
+
+def label(item: Answered) -> str:
+    """What an item was answered with, or why it has no label."""
+    return item.label if item.label is not None else f"No label: {item.outcome}"
+
+
+def people(item: Answered) -> str:
+    """Who answered."""
+    return ", ".join(item.people) or "came with the data"
+
+
+def moment(at: datetime) -> str:
+    """A time to the minute."""
+    return f"{at.astimezone(UTC):%Y-%m-%d %H:%M} UTC"

@@ -78,7 +78,7 @@ class Scene:
             )
             for p in range(n)
         ]
-        self.store.import_items(items, [], {"items": n, "reserved": n // 3, "budget": 400, "m0": 160})
+        self.store.import_items(items, [], {"items": n, "reserved": n // 3, "budget": 400, "m0": 160, "people": 1})
         return self
 
     def asks(self, n: int) -> Scene:
