@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -134,7 +135,7 @@ def session(
         stack.callback(runner.close)
         secret = secrets.token_urlsafe(24)
         labeling_url = studio.url if studio else settings.labeling.url
-        server = _serve(folder, settings, live, secret, labeling_url) if dashboard else None
+        server = _serve(folder, settings, live, secret, labeling_url, lambda: source) if dashboard else None
         if server:
             stack.callback(server.close)
         user, password = (studio.user, studio.password) if studio else ("", "")
@@ -235,7 +236,9 @@ def token(labeling: LabelingSettings) -> str:
     return value
 
 
-def _serve(folder: Path, settings: Settings, live: _Live, secret: str, labeling_url: str) -> Server:
+def _serve(
+    folder: Path, settings: Settings, live: _Live, secret: str, labeling_url: str, source: Callable[[], Source]
+) -> Server:
     from active_loop.server import create_app, serve
 
     app = create_app(
@@ -246,8 +249,22 @@ def _serve(folder: Path, settings: Settings, live: _Live, secret: str, labeling_
         live=live.notice,
         public_url=settings.server.public_url,
         labeling_url=labeling_url,
+        source=source,
+        ml_key=ml_key(folder),
     )
     return serve(app, settings.server.host, settings.server.port)
+
+
+def ml_key(folder: Path) -> str:
+    """The key in the address of the loop's ML backend, made once: Label Studio keeps that address."""
+    path = folder / "cache" / "ml-backend.key"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        new = path.with_suffix(".new")
+        new.touch(mode=0o600)
+        new.write_text(secrets.token_urlsafe(24), encoding="utf-8")
+        new.replace(path)
+    return path.read_text(encoding="utf-8").strip()
 
 
 def _prepare(loop: Loop, studio: LocalStudio, tell: Tell) -> None:
@@ -303,7 +320,8 @@ def import_items(folder: Path, settings: Settings) -> tuple[int, int]:
 @contextmanager
 def dashboard(folder: Path, settings: Settings) -> Iterator[Server]:
     """The dashboard alone, for a loop that is not running or that another process runs."""
-    server = _serve(folder, settings, _Live(), secrets.token_urlsafe(24), settings.labeling.url)
+    opened = cache(lambda: open_source(settings.data, folder))
+    server = _serve(folder, settings, _Live(), secrets.token_urlsafe(24), settings.labeling.url, opened)
     try:
         yield server
     finally:
