@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .consensus import Votes
+from .evaluate import lower_bound, upper_bound
 from .tasks import Task
 
 FEWEST: Final = 30
@@ -89,6 +90,48 @@ class People:
 
     against_others: Mapping[str, Figure | None]
     pairs: tuple[Pair, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Constancy:
+    """Of `n` questions that were put to the same person again, `same` got the same answer.
+
+    `low` and `high` bound the share with 95 % confidence, exactly (Clopper & Pearson 1934).
+    """
+
+    n: int
+    same: int
+    low: float
+    high: float
+
+
+def constancy(repeated: Mapping[int, Mapping[str, tuple[str, str]]], task: Task) -> Constancy:
+    """How often people say the same again; `repeated` is item → person → vote, and label at the repetition.
+
+    Labels are the same where two votes for them would be unanimous: numbers within the task's tolerance.
+
+    >>> from active_loop.tasks import SingleChoice
+    >>> found = constancy({0: {"ann": ("cat", "cat")}, 1: {"ann": ("cat", "dog")}}, SingleChoice(("cat", "dog")))
+    >>> found.n, found.same, round(found.low, 3), round(found.high, 3)
+    (2, 1, 0.013, 0.987)
+    """
+    pairs = [pair for of_item in repeated.values() for pair in of_item.values()]
+    same = sum(task.consensus(pair).agreement == 1 for pair in pairs)
+    low, high = (lower_bound(same, len(pairs), 0.025), upper_bound(same, len(pairs), 0.025)) if pairs else (0.0, 1.0)
+    return Constancy(len(pairs), same, low, high)
+
+
+def sentence_of_constancy(found: Constancy) -> str:
+    """How constant people are, in one line; empty before a question was repeated.
+
+    >>> sentence_of_constancy(Constancy(40, 38, 0.831, 0.994))
+    'people say the same again: 38 of 40 repeated questions [0.83 – 0.99]'
+    """
+    if not found.n:
+        return ""
+    return (
+        f"people say the same again: {found.same} of {found.n} repeated questions [{found.low:.2f} – {found.high:.2f}]"
+    )
 
 
 def agreement(votes: Votes, task: Task, fewest: int = FEWEST) -> Agreement:

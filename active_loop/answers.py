@@ -1,4 +1,4 @@
-"""Raw answers → what they say, whichever place wrote them.
+"""Raw answers → what they say, whichever place wrote them, and what they come to.
 
 An annotation keeps the answer as its source wrote it; here is the one place that knows which source writes how.
 """
@@ -6,17 +6,31 @@ An annotation keeps the answer as its source wrote it; here is the one place tha
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Collection
 
 from . import label_studio
-from .domain import Annotation, Answer, AnswerKind, Outcome
-from .merge import Parse
-from .tasks import Task
+from .domain import IMPORTED, Annotation, Answer, AnswerKind, Outcome
+from .merge import Merging, Parse, Together
+from .settings import Settings
+from .tasks import Task, make_task
 
 
-def reader(task: Task) -> Parse:
-    """A function that says what an annotation means for this task. It never raises."""
+def merging(settings: Settings, learned: Callable[[int], bool]) -> Merging:
+    """Answers that are read, and merged, as the settings say; `learned` tells whether an item is one to learn from."""
+    task, people = make_task(settings.task), settings.people
+    counted = {*people.annotators, *people.adjudicators} if people.annotators else ()
+    return Merging(reader(task, counted), task.consensus, Together.of(settings, learned), people.adjudicators)
+
+
+def reader(task: Task, people: Collection[str] = ()) -> Parse:
+    """A function that says what an annotation means for this task. It never raises.
+
+    Where `people` are named, nobody else's answers are valid; those that came with the data always are.
+    """
 
     def read(annotation: Annotation) -> Answer:
+        if people and annotation.person not in people and annotation.source != IMPORTED:
+            return Answer(Outcome.INVALID, problem=f"{annotation.person} is not among people.annotators")
         if annotation.kind == AnswerKind.SKIPPED:
             return Answer(Outcome.SKIP)
         if annotation.source.startswith(label_studio.SOURCE):

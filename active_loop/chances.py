@@ -98,7 +98,7 @@ def proof_of(settings: Settings, n_items: int, counted: float = 1.0, n_test: int
 
     `n_test` is the number of items in the test file, if there is one; they are not among the `n_items`.
     """
-    plan = LookPlan.at_import(n_items, settings.budget.answers, n_test)
+    plan = LookPlan.at_import(n_items, settings.budget.answers, n_test, settings.people.test_overlap)
     sizes = dict.fromkeys(m for look in range(1, 5) if (m := plan.m(look)) > 0)  # the fourth has all that is reserved
     target = settings.target
     return Proof(

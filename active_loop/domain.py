@@ -17,6 +17,9 @@ from typing import Any
 COLD_START = -1
 """Number of the round that ranks items before anything has been learned."""
 
+IMPORTED = "import"
+"""Source, and person, of answers that came with the data."""
+
 
 class Split(StrEnum):
     """Which side of the wall an item stands on, for ever."""
@@ -69,9 +72,22 @@ class Purpose(StrEnum):
     TEST = "test"
 
 
+class AskKind(StrEnum):
+    """Why an item is asked about: for the first time, or again, and then for what.
+
+    `adjudication`: people differ. `relabel`: its label is doubtful. `repeat`: to see whether the same person says the
+    same again; such an answer is no vote of somebody who has voted already.
+    """
+
+    FIRST = "first"
+    ADJUDICATION = "adjudication"
+    RELABEL = "relabel"
+    REPEAT = "repeat"
+
+
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """One published request for `wanted` answers about one item.
+    """One published request for answers of `wanted` different people about one item.
 
     `id` is opaque and random: it is all that the published task carries beside the shown fields.
     `position` counts asks in the order in which they were put into batches (None while only ranked).
@@ -89,6 +105,7 @@ class Ask:
     why: Mapping[str, Any] = field(default_factory=dict)
     probability: float | None = None
     strategy: str = "random"
+    kind: AskKind = AskKind.FIRST
     wanted: int = 1
     batch: int | None = None
     position: int | None = None
@@ -128,7 +145,8 @@ class Annotation:
 
     `source` names the backend (and project) that holds it; `raw` is the answer as that backend wrote it (JSON
     text), the only fact: what it means is worked out again whenever it is read. `ask` is None for an imported
-    answer, which names its item instead. `position` is its place in the store's sequence, from 1.
+    answer, which names its item instead. `position` is its place in the store's sequence, from 1, and `asked` the kind
+    of its ask; both are known once it is recorded.
     """
 
     source: str
@@ -142,6 +160,7 @@ class Annotation:
     created_at: datetime | None = None
     lead_time_s: float | None = None
     position: int | None = None
+    asked: AskKind = AskKind.FIRST
 
 
 class Outcome(StrEnum):

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from .chances import too_small
-from .domain import Annotation, AnswerKind, Item, Split
+from .domain import IMPORTED, Annotation, AnswerKind, Item, Split
 from .errors import DataError
 from .records import Record, Source
 from .reserve import brought, draw
@@ -53,6 +53,7 @@ def first(source: Source, settings: Settings, task: Task, at: datetime) -> Intak
         "m0": plan.m0,
         "reserved": plan.reserved,
         "brought": len(tests),
+        "people": plan.people,
     }
     return Intake(_items(records, 0, source.name, ranks), answers, facts)
 
@@ -64,7 +65,8 @@ def _tests(records: Sequence[Record], tests: Sequence[int], settings: Settings) 
         return LookPlan(budget, 0, 0), {}
     if tests:
         return brought(tests, budget, seed)
-    return draw(len(records), budget, seed, [record.group for record in records])
+    groups, people = [record.group for record in records], settings.people.test_overlap
+    return draw(len(records), budget, seed, groups, people)
 
 
 def later(source: Source, known: Sequence[Item], facts: Mapping[str, Any], seed: int) -> Intake:
@@ -128,7 +130,7 @@ def refuse_unusable(records: Sequence[Record], settings: Settings, task: Task) -
 
 def _answers(records: Sequence[Record], at: datetime) -> list[Annotation]:
     return [
-        Annotation("import", record.id, at, AnswerKind.SUBMITTED, json.dumps(record.answer), "import", item=position)
+        Annotation(IMPORTED, record.id, at, AnswerKind.SUBMITTED, json.dumps(record.answer), IMPORTED, item=position)
         for position, record in enumerate(records)
         if record.answer
     ]

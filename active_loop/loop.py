@@ -22,6 +22,7 @@ from .changes import refuse_changes
 from .domain import (
     COLD_START,
     Ask,
+    AskKind,
     AskState,
     Decision,
     Look,
@@ -236,9 +237,10 @@ class Loop:
         if round_.number != COLD_START:
             self.jobs.keep(result)
         strategy = self._strategy(round_)
+        ids = [self._ask_id(round_.number, rank, int(item)) for rank, item in enumerate(result.chosen)]
         asks = [
             Ask(
-                id=self._ask_id(round_.number, rank, int(item)),
+                id=ids[rank],
                 item=int(item),
                 purpose=Purpose.POOL,
                 state=AskState.RANKED,
@@ -248,6 +250,7 @@ class Loop:
                 why=why,
                 probability=why.get("probability"),
                 strategy=strategy,
+                wanted=self._wanted(ids[rank], round_),
             )
             for rank, (item, utility, why) in enumerate(zip(result.chosen, result.utilities, result.why, strict=True))
         ]
@@ -293,7 +296,7 @@ class Loop:
         if not self.standing.gate_open():
             return None
         spending, found = self.standing.spending(), self.standing.test_prefix()
-        waits = bool(found.outstanding or (found.fresh and spending.test_left))
+        waits = bool(found.outstanding or (found.fresh and spending.tests_left))
         test = self._test_search if self.settings.is_search else self._test_model
         tested = test(spending.look, found, waits)
         if tested is None:
@@ -355,20 +358,29 @@ class Loop:
     # 7. asking
 
     def _send(self) -> StepResult | None:
-        """Top the queue up, from the ranking and from the test order."""
+        """Top the queue up: what people differ on, the ranking, and the test order."""
         query, queue = self.settings.query, len(self.store.unanswered())
         if queue >= max(query.queue_low, 1):
             return None
+        room, number = query.queue_high - queue, self.store.n_batches() + 1
         spending, found = self.standing.spending(), self.standing.test_prefix()
+        disputed = self.standing.differing(Purpose.TEST)[: min(room, spending.test_left)]
+        spending = replace(spending, test=spending.test + len(disputed))
+        again = [] if spending.gate_open else self.standing.again(room - len(disputed), number)
         ranked = self.store.ranked_asks(query.queue_high)
-        n_pool, n_test = spending.batch(query.queue_high - queue, len(ranked), len(found.fresh))
-        if n_pool + n_test == 0:
+        costs = [1] * len(again) + [ask.wanted for ask in ranked]
+        n_pool, n_test = spending.batch(room - len(disputed), costs, len(found.fresh))
+        fresh = [
+            *(self._ask_again(item, Purpose.TEST, AskKind.ADJUDICATION, number) for item in disputed),
+            *(self._ask_again(item, Purpose.POOL, kind, number) for item, kind in again[:n_pool]),
+            *(self._test_ask(item, number) for item in found.fresh[:n_test]),
+        ]
+        pool = _within(ranked[: max(0, n_pool - len(again))], spending.pool_left - len(again))
+        ids = [ask.id for ask in (*pool, *fresh)]
+        if not ids:
             return None
-        number = self.store.n_batches() + 1
-        pool, test = ranked[:n_pool], [self._test_ask(item, number) for item in found.fresh[:n_test]]
-        ids = [ask.id for ask in (*pool, *test)]
         order = np.random.default_rng([self.settings.seed, 2, number]).permutation(len(ids))
-        self.store.create_batch(pool, test, [ids[index] for index in order])
+        self.store.create_batch(pool, fresh, [ids[index] for index in order])
         return Progressed(f"batch {number} of {len(ids)} asks")
 
     def _test_ask(self, item: int, batch: int) -> Ask:
@@ -378,7 +390,17 @@ class Loop:
             purpose=Purpose.TEST,
             state=AskState.SENDING,
             probability=self.standing.test_share(),
+            wanted=self.standing.plan.people,
         )
+
+    def _ask_again(self, item: int, purpose: Purpose, kind: AskKind, batch: int) -> Ask:
+        return Ask(self._ask_id(kind, batch, item), item, purpose, AskState.SENDING, kind=kind)
+
+    def _wanted(self, ask_id: str, round_: Round) -> int:
+        """People who are asked about an item to learn from: drawn by its ask, so that a crash changes nothing."""
+        people = self.standing.settings_of(round_).people
+        chance = int(ask_id[:8], 16) / 16**8
+        return people.overlap if chance < people.overlap_share else 1
 
     def _ask_id(self, *parts: object) -> str:
         """Opaque: a keyed hash that says nothing to whoever sees it, and the same again after a crash."""
@@ -399,7 +421,7 @@ class Loop:
 
     def _wait(self) -> StepResult:
         rounds = self.store.rounds()
-        n_open = len(self.store.unanswered())
+        n_open = len(self.store.incomplete())
         if not n_open and rounds and rounds[-1].state == RoundState.OPENED:
             return WaitingForTraining(rounds[-1].number)
         return WaitingForPeople(max(n_open, self.standing.test_prefix().outstanding))
@@ -417,3 +439,12 @@ class Loop:
             return None
         self.store.retire(left)
         return Progressed(f"{len(left)} open asks withdrawn")
+
+
+def _within(asks: Sequence[Ask], answers: int) -> list[Ask]:
+    """These asks, the last of them wanting no more answers than are left."""
+    taken = []
+    for ask in asks:
+        taken.append(replace(ask, wanted=min(ask.wanted, answers)))
+        answers -= ask.wanted
+    return taken

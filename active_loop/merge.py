@@ -1,8 +1,9 @@
 """Annotations → one label per item.
 
-The latest version of each annotation counts; each person has one vote per item, the newest. What the valid votes come
-to is settled by a rule of the task's: see `Task.consensus`. Votes that settle nothing, and an item that everybody
-skipped, have no label.
+The latest version of each annotation counts; each person has one vote per item, the newest. An answer to a repeated
+question is no vote of somebody who has one: it only shows how constant that person is. What the valid votes come to is
+settled by a rule of the task's: see `Task.consensus`. Votes that settle nothing, and an item that everybody skipped,
+have no label. Where an adjudicator was asked, what adjudicators say settles the item alone.
 
 Where some people are right more often than others, items with several votes can be settled together instead, by what
 all votes say of each person (see `consensus`). That is for items that are learned from. Test items are always settled
@@ -12,12 +13,13 @@ each by itself: what people said is the truth that a look takes, and no model of
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 from .consensus import settle
-from .domain import Annotation, Answer, AnswerKind, Consensus, Merged, Outcome
+from .domain import Annotation, Answer, AnswerKind, AskKind, Consensus, Merged, Outcome
 from .settings import Settings
 from .tasks import majority
 
@@ -48,16 +50,26 @@ class Merging:
     """What was said about each item, as answers come in: only what they bear on is settled again.
 
     `add` takes annotations in the store's order; where two versions of one annotation, or two answers of one person,
-    carry the same time, the later in that order counts. `merged` (position → `Merged`) and `votes` (position → person →
-    label, of items with a vote) are up to date after each call, and the same however the annotations came in.
+    carry the same time, the later in that order counts. `merged` (position → `Merged`), `votes` (position → person →
+    label, of items with a vote) and `repeated` (position → person → vote and label at the repetition) are up to date
+    after each call, and the same however the annotations came in. `adjudicators` are people's names.
     """
 
-    def __init__(self, parse: Parse, consensus: Rule = majority, together: Together | None = None) -> None:
+    def __init__(
+        self,
+        parse: Parse,
+        consensus: Rule = majority,
+        together: Together | None = None,
+        adjudicators: Collection[str] = (),
+    ) -> None:
         self.merged: dict[int, Merged] = {}
         self.votes: dict[int, dict[str, str]] = {}
+        self.repeated: dict[int, dict[str, tuple[str, str]]] = {}
         self._parse = parse
         self._consensus = consensus
         self._together = together
+        self._adjudicators = frozenset(adjudicators)
+        self._adjudicated: set[int] = set()
         self._versions: dict[int, dict[tuple[str, str], Annotation]] = {}
 
     def add(self, annotations: Iterable[Annotation]) -> None:
@@ -80,12 +92,19 @@ class Merging:
     def _merge(self, item: int) -> None:
         """Settle one item by itself."""
         versions = sorted(self._versions[item].values(), key=lambda a: (a.updated_at, a.position or 0))
-        answers = {a.person: self._parse(a) for a in versions if a.kind != AnswerKind.RETRACTED}
-        votes = {person: answer.label for person, answer in answers.items() if answer.label is not None}
-        found = self._consensus([*votes.values()]) if votes else Consensus()
-        self.votes.pop(item, None)
-        if votes:
-            self.votes[item] = votes
+        there = [a for a in versions if a.kind != AnswerKind.RETRACTED]
+        first = {a.person: self._parse(a) for a in there if a.asked != AskKind.REPEAT}
+        again = {a.person: self._parse(a) for a in there if a.asked == AskKind.REPEAT}
+        answers = {**again, **first}
+        votes = _labels(answers)
+        settling = _labels({a.person: self._parse(a) for a in there if self._settles(a)})
+        found = self._consensus([*(settling or votes).values()]) if votes else Consensus()
+        _put(self.votes, item, votes)
+        repeats = {who: (votes[who], label) for who, label in _labels(again).items() if who in first and who in votes}
+        _put(self.repeated, item, repeats)
+        self._adjudicated.discard(item)
+        if settling:
+            self._adjudicated.add(item)
         self.merged[item] = Merged(
             item=item,
             label=found.label,
@@ -97,9 +116,16 @@ class Merging:
             annotation=max(a.position or 0 for a in versions),
         )
 
+    def _settles(self, annotation: Annotation) -> bool:
+        return annotation.asked == AskKind.ADJUDICATION and annotation.person in self._adjudicators
+
     def _settle(self, together: Together) -> None:
         """Settle all items that are settled together."""
-        several = {item: votes for item, votes in self.votes.items() if len(votes) > 1 and together.learned(item)}
+        several = {
+            item: votes
+            for item, votes in self.votes.items()
+            if len(votes) > 1 and together.learned(item) and item not in self._adjudicated
+        }
         for item, found in (together.settle(several) if several else {}).items():
             label, disputed = found.label, found.label is None
             self.merged[item] = replace(self.merged[item], label=label, agreement=found.agreement, disputed=disputed)
@@ -112,6 +138,18 @@ def merge(
     merging = Merging(parse, consensus, together)
     merging.add(annotations)
     return merging.merged
+
+
+def _put(of_items: dict[int, Any], item: int, found: Mapping[str, Any]) -> None:
+    """What was found of an item, where anything was."""
+    of_items.pop(item, None)
+    if found:
+        of_items[item] = found
+
+
+def _labels(answers: Mapping[str, Answer]) -> dict[str, str]:
+    """The valid ones: person → label."""
+    return {person: answer.label for person, answer in answers.items() if answer.label is not None}
 
 
 def _outcome(answers: Mapping[str, Answer], has_votes: bool) -> Outcome:

@@ -11,29 +11,30 @@ import json
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from . import pace
-from .agreement import FEWEST, Agreement, agreement
-from .answers import reader
+from .again import firsts
+from .agreement import FEWEST, Agreement, Constancy, agreement, constancy
+from .answers import merging as new_merging
 from .chances import ceiling
 from .consensus import Votes, too_few
 from .control import Control, chances, is_random
 from .domain import COLD_START, Annotation, Ask, Item, Look, Merged, Purpose, Round, Score, Split, Verdict
 from .forecast import Forecast, Pace, curves_for, forecast
 from .hindrance import hindrance, more_test_labels
-from .merge import Merging, Together, merge
+from .merge import Merging
 from .reasons import Reasons
 from .records import Source
 from .refit import Refit
 from .settings import METRICS, LookPlan, Settings, from_json, positive_class, time_zone
 from .stopping import at_least, in_force
 from .store import Store
-from .tasks import Task, make_task
+from .tasks import make_task
 
 WHY = {
     "budget": "the budget is spent",
@@ -70,8 +71,9 @@ class Status:
     `verdict` is that of the last look; `stopped` says why the loop ended ("" while it goes on). `forecast` is what is
     left, by completed rounds alone; None before there are enough of them, and once the loop has got to its end.
     `found` counts the items of the class that is searched for (None where nothing is). `agreement` is how far people
-    agree: while the loop runs, by the answers that the newest completed round knew; by the same ones `unweighed` says
-    why people are not weighed where they are to be (empty: they are, or are not to be).
+    agree, and `constancy` how often one person says the same again: while the loop runs, by the answers that the newest
+    completed round knew; by the same ones `unweighed` says why people are not weighed where they are to be (empty: they
+    are, or are not to be).
     `hindrance` ends the sentence "the target cannot be certified …"; empty where nothing stands in the way.
     """
 
@@ -106,6 +108,7 @@ class Status:
     doing: str
     found: int | None
     agreement: Agreement
+    constancy: Constancy
     unweighed: str
 
     @property
@@ -159,11 +162,13 @@ def _status(store: Store, now: datetime) -> Status:
     annotations = store.annotations()
     task = make_task(settings.task)
     learned = _learned(store)
-    merged = merge(annotations, reader(task), task.consensus, Together.of(settings, learned))
+    merging = new_merging(settings, learned)
+    merging.add(annotations)
+    merged = merging.merged
     rounds = [r for r in store.rounds() if r.number != COLD_START]
     ranked = [r for r in rounds if r.ranked_at]
-    asks, unanswered, looks = store.asks(), store.unanswered(), tuple(store.looks())
-    answered = {a.ask for a in annotations}
+    asks, waiting, looks = store.asks(), store.incomplete(), tuple(store.looks())
+    given = _given(asks, annotations)
     sent_at = store.sent_at()
     stops = store.events("stopped")
     stop = in_force(stops[-1].body, settings) if stops else None
@@ -177,7 +182,7 @@ def _status(store: Store, now: datetime) -> Status:
     curve = tuple(_curve(ranked, scores, upto, annotations))
     goes_on = not stopped and not (looks and at_least(looks[-1].verdict, settings.stop_on))
     known = [a for a in annotations if ranked and (a.position or 0) <= upto[ranked[-1].number]]
-    votes = _votes(task, annotations if stopped else known)
+    said = _said(settings, annotations if stopped else known)
     return Status(
         name=settings.name,
         metric=settings.target.metric,
@@ -190,10 +195,10 @@ def _status(store: Store, now: datetime) -> Status:
         n_reserved=facts.get("reserved", 0),
         round=ranked[-1].number if ranked else None,
         n_labels=ranked[-1].record["n_labels"] if ranked else 0,
-        pool_answers=sum(ask.purpose == Purpose.POOL and ask.id in answered for ask in asks),
-        test_answers=sum(ask.purpose == Purpose.TEST and ask.id in answered for ask in asks),
-        open_asks=len(unanswered),
-        oldest_open_at=min((sent_at[ask.item] for ask in unanswered), default=None),
+        pool_answers=given[Purpose.POOL],
+        test_answers=given[Purpose.TEST],
+        open_asks=len(waiting),
+        oldest_open_at=min((sent_at[ask.item] for ask in waiting), default=None),
         outcomes=dict(Counter(m.outcome.value for m in merged.values())),
         disputed=sum(m.disputed for m in merged.values()),
         people=dict(Counter(person for m in merged.values() for person in m.people)),
@@ -208,9 +213,10 @@ def _status(store: Store, now: datetime) -> Status:
         control=_control(store) if stopped else None,
         stopped=stopped,
         found=_found(settings, merged.values()),
-        agreement=agreement(votes, task),
-        unweighed=_unweighed(settings, votes, learned),
-        doing=_doing(stopped, len(unanswered), bool(rounds) and not rounds[-1].ranked_at, bool(facts)),
+        agreement=agreement(said.votes, task),
+        constancy=constancy(said.repeated, task),
+        unweighed=_unweighed(settings, said.votes, learned),
+        doing=_doing(stopped, len(waiting), bool(rounds) and not rounds[-1].ranked_at, bool(facts)),
     )
 
 
@@ -234,11 +240,18 @@ def _forecast(
     if not found:
         return None
     plan = LookPlan.of(facts)
-    answered = {a.ask for a in known}
-    learned, tested = (
-        sum(ask.purpose == purpose and ask.id in answered for ask in asks) for purpose in (Purpose.POOL, Purpose.TEST)
-    )
-    return forecast(found, settings, plan, looked, (learned, tested), _pace(settings, asks, known, now))
+    given = _given(asks, known)
+    answered = given[Purpose.POOL], given[Purpose.TEST]
+    return forecast(found, settings, plan, looked, answered, _pace(settings, asks, known, now))
+
+
+def _given(asks: Sequence[Ask], annotations: Iterable[Annotation]) -> dict[Purpose, int]:
+    """Answers given by purpose: as many as people who answered an ask, at most as many as it wanted."""
+    people = Counter(ask for ask, _ in {(a.ask, a.person) for a in annotations})
+    found = dict.fromkeys(Purpose, 0)
+    for ask in asks:
+        found[ask.purpose] += min(people[ask.id], ask.wanted)
+    return found
 
 
 def _hindrance(
@@ -274,7 +287,7 @@ def _pace(settings: Settings, asks: Sequence[Ask], known: Sequence[Annotation], 
     """The pace of these answers."""
     budget = settings.budget
     seconds = pace.measured(known, {ask.id for ask in asks if ask.purpose == Purpose.POOL})
-    first = {a.ask: a.updated_at for a in reversed(known) if a.ask}
+    first = {(a.ask, a.person): a.updated_at for a in reversed(known) if a.ask}
     return Pace(
         seconds=pace.seconds_per_answer(seconds, budget.seconds_per_label),
         price_per_hour=budget.price_per_hour,
@@ -291,8 +304,9 @@ def _best(settings: Settings, asks: Sequence[Ask], known: Sequence[Annotation]) 
     if settings.target.metric != "accuracy":
         return 1.0
     pool = {ask.id for ask in asks if ask.purpose == Purpose.POOL}
-    merged = merge([a for a in known if a.ask in pool], reader(make_task(settings.task))).values()
-    votes = [[*m.votes.values()] for m in merged if m.votes]
+    merging = new_merging(replace(settings, people=replace(settings.people, merge="majority")), lambda item: True)
+    merging.add(a for a in known if a.ask in pool)
+    votes = [[*m.votes.values()] for m in merging.merged.values() if m.votes]
     several = [each for each in votes if sum(each) > 1]
     if len(several) < FEWEST or 2 * len(several) > len(votes):
         return 1.0
@@ -301,10 +315,11 @@ def _best(settings: Settings, asks: Sequence[Ask], known: Sequence[Annotation]) 
     return ceiling(max(1 / n_classes, sum(agreed) / len(agreed)), n_classes)
 
 
-def _votes(task: Task, annotations: Iterable[Annotation]) -> Votes:
-    merging = Merging(reader(task), task.consensus)
+def _said(settings: Settings, annotations: Iterable[Annotation]) -> Merging:
+    """What these answers say, each item by itself."""
+    merging = new_merging(settings, lambda item: False)
     merging.add(annotations)
-    return merging.votes
+    return merging
 
 
 def _learned(store: Store) -> Callable[[int], bool]:
@@ -364,10 +379,10 @@ def _curve(
     ranked: Sequence[Round], scores: Mapping[int, Score], upto: Mapping[int, int], annotations: Sequence[Annotation]
 ) -> Iterable[CurvePoint]:
     """One point a round: its newest reading, and the answers that reading rests on (`upto` a place in their order)."""
-    first_of: dict[str, int] = {}
+    first_of: dict[tuple[str, str], int] = {}
     for a in annotations:
         if a.ask and a.position:
-            first_of.setdefault(a.ask, a.position)
+            first_of.setdefault((a.ask, a.person), a.position)
     positions = sorted(first_of.values())
     for round_ in ranked:
         score = scores.get(round_.number)
@@ -425,9 +440,10 @@ def export_rows(store: Store) -> list[ExportRow]:
     """
     with store.snapshot():
         settings = current_settings(store)
-        task, together = make_task(settings.task), Together.of(settings, _learned(store))
-        merged = merge(store.annotations(), reader(task), task.consensus, together)
-        asks = {ask.item: ask for ask in store.asks()}
+        merging = new_merging(settings, _learned(store))
+        merging.add(store.annotations())
+        merged, asked = merging.merged, store.asks()
+        asks = firsts(asked)
         open_loop = not store.events("stopped")
         facts = store.events("imported")[0].body if store.n_items() else {}
         n_tested = sum(ask.purpose == Purpose.TEST for ask in asks.values())

@@ -8,7 +8,7 @@ random sample, whatever the answers were. Pure functions: who is reserved, what 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 import numpy as np
@@ -19,7 +19,7 @@ from .settings import LookPlan
 
 
 def draw(
-    n_items: int, budget: int, seed: int, groups: Sequence[str | None] | None = None
+    n_items: int, budget: int, seed: int, groups: Sequence[str | None] | None = None, people: int = 1
 ) -> tuple[LookPlan, dict[int, int]]:
     """Choose the test items: the plan of the looks, and position → rank in the test order.
 
@@ -27,11 +27,11 @@ def draw(
     long as they fit into R; the order within is a random permutation. Raises `DataError` if nothing is left on
     one of the two sides.
     """
-    plan = LookPlan.at_import(n_items, budget)
+    plan = LookPlan.at_import(n_items, budget, people=people)
     order: NDArray[np.int64] = np.random.default_rng([seed, 0]).permutation(n_items)
     if groups is not None and any(group is not None for group in groups):
         order = _whole_groups(order.tolist(), groups, plan.reserved)
-        plan = LookPlan(plan.budget, plan.m0, len(order))
+        plan = replace(plan, reserved=len(order))
     if plan.reserved < 1 or plan.reserved >= n_items:
         raise DataError(
             f"cannot reserve test items: {n_items} items leave {plan.reserved} for testing and "
@@ -145,19 +145,30 @@ class Spending:
         share = self.plan.asked(self.look + self.gate_open)
         return max(0, min(self.left, share - self.test))
 
-    def batch(self, room: int, n_ranked: int, n_fresh: int) -> tuple[int, int]:
-        """Pool and test asks of the next batch of at most `room`.
+    @property
+    def tests_left(self) -> int:
+        """Test items that may still be asked about."""
+        return self.test_left // self.plan.people
+
+    def batch(self, room: int, costs: Sequence[int], n_fresh: int) -> tuple[int, int]:
+        """Pool and test asks of the next batch of at most `room`; `costs` are the answers that the ranked asks want.
 
         Test asks are mixed in the proportion m / budget, fill up where the ranking has too few, and are all there is
-        while a look is due.
+        while a look is due. Of the last pool ask more answers may be wanted than are left.
         """
-        room, fresh = min(room, self.left), min(n_fresh, self.test_left)
+        room, fresh, per_test = min(room, self.left), min(n_fresh, self.tests_left), self.plan.people
         if self.gate_open:
             return 0, min(room, fresh)
-        share = round((self.pool + self.test + room) * self.plan.asked(self.look) / self.budget) - self.test
-        n_test = min(max(share, 0), fresh, room)
-        n_pool = min(room - n_test, n_ranked, self.pool_left)
+        share = round((self.pool + self.test + per_test * room) * self.plan.asked(self.look) / self.budget) - self.test
+        n_test = min(max(share, 0) // per_test, fresh, room)
+        n_pool = _affordable(costs[: room - n_test], self.pool_left)
         return n_pool, min(room - n_pool, fresh)
+
+
+def _affordable(costs: Sequence[int], answers: int) -> int:
+    """How many asks so many answers begin."""
+    before = (sum(costs[:n]) for n in range(len(costs)))
+    return sum(spent < answers for spent in before)
 
 
 def states(resolved: Mapping[int, TestState], asked: Mapping[int, bool]) -> Callable[[int], TestState]:

@@ -17,6 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from .agreement import sentence as agreed
+from .agreement import sentence_of_constancy
 from .control import sentence as worth
 from .control import sentence_of_drawn
 from .domain import Look, Progressed, StepResult, Stopped, Verdict, WaitingForPeople, WaitingForTraining
@@ -249,8 +250,8 @@ def status_page(status: Status) -> Group:
     lines.append(Text(spent))
     if status.people:
         lines.append(Text("   " + ", ".join(f"{person} {n}" for person, n in sorted(status.people.items()))))
-    if said := agreed(status.agreement):
-        lines.append(Text(f"   {said}"))
+    said = (agreed(status.agreement), sentence_of_constancy(status.constancy))
+    lines += [Text(f"   {line}") for line in said if line]
     if status.unweighed:
         lines.append(Text(f"   people are not weighed yet, the majority counts: {status.unweighed}"))
     for look in status.looks:

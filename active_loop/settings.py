@@ -234,6 +234,25 @@ class PeopleSettings:
         'The label of an item that several people answered: "majority", or "dawid_skene", which weighs people by how '
         "often they seem right, once enough items have several answers. Of test items always the majority.",
     )
+    overlap: int = _key(1, "Different people who are asked about one item to learn from.")
+    overlap_share: float = _key(
+        1.0, "Share of these items, drawn at random, for which overlap holds; one person is asked about each other."
+    )
+    test_overlap: int = _key(1, "Different people who are asked about one test item.")
+    annotators: tuple[str, ...] = _key(
+        (), "E-mail addresses of those whose answers count, beside the adjudicators; empty means: everybody."
+    )
+    adjudicators: tuple[str, ...] = _key(
+        (),
+        "E-mail addresses of those who settle what others differ on, in a queue of their own; empty means: such an "
+        "item is asked about once more, and anybody may answer.",
+    )
+    repeat_share: float = _key(
+        0.0, "Share of the answers to learn from that ask a question again, to see how constant people are."
+    )
+    relabel_share: float = _key(
+        0.0, "Largest share of a batch that asks again about labels which the model and the people make doubtful."
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -331,21 +350,23 @@ class LookPlan:
 
     `m0` = min(clip(0.4·budget, 50, 200), budget/2) items for the first look, 1.5 times as many for each next one,
     at most 0.6·budget and at most the `reserved` ones. Where test items were `brought`, with their answers, these are
-    the reserved ones, and every look uses them all.
+    the reserved ones, and every look uses them all. If several `people` are asked about each test item, the same budget
+    pays for as many times fewer.
     """
 
     budget: int
     m0: int
     reserved: int
     brought: bool = False
+    people: int = 1
 
     @classmethod
-    def at_import(cls, n_items: int, budget: int, n_test: int = 0) -> LookPlan:
+    def at_import(cls, n_items: int, budget: int, n_test: int = 0, people: int = 1) -> LookPlan:
         """The plan for so many items, `n_test` brought test items not counted."""
         if n_test:
             return cls(budget, n_test, n_test, brought=True)
-        m0 = int(min(max(0.4 * budget, 50), 200, budget / 2))
-        return cls(budget, m0, int(min(0.4 * n_items, m0 * 1.5**3)))
+        m0 = int(min(max(0.4 * budget / people, 50), 200, budget / 2 / people))
+        return cls(budget, m0, int(min(0.4 * n_items, m0 * 1.5**3)), people=people)
 
     def m(self, look: int) -> int:
         """Resolved test items that the `look`-th look (from 1) uses.
@@ -356,16 +377,16 @@ class LookPlan:
         """
         if self.brought:
             return self.reserved
-        return min(math.ceil(self.m0 * 1.5 ** (look - 1)), int(0.6 * self.budget), self.reserved)
+        return min(math.ceil(self.m0 * 1.5 ** (look - 1)), int(0.6 * self.budget / self.people), self.reserved)
 
     def asked(self, look: int) -> int:
-        """Of these, the answers that are paid from the budget: none of those that were brought."""
-        return 0 if self.brought else self.m(look)
+        """The answers about these that are paid from the budget: none of those that were brought."""
+        return 0 if self.brought else self.people * self.m(look)
 
     @classmethod
     def of(cls, facts: Mapping[str, Any]) -> LookPlan:
         """The plan that the facts of an import hold."""
-        return cls(facts["budget"], facts["m0"], facts["reserved"], bool(facts.get("brought")))
+        return cls(facts["budget"], facts["m0"], facts["reserved"], bool(facts.get("brought")), facts.get("people", 1))
 
 
 def check(settings: Settings) -> None:
@@ -552,9 +573,30 @@ def _check_stop(settings: Settings) -> None:
 
 
 def _check_people(settings: Settings) -> None:
-    merge = settings.people.merge
+    people, merge = settings.people, settings.people.merge
     if merge not in MERGES:
         raise ConfigError(unknown_name("people.merge", merge, MERGES))
+    for key in ("overlap", "test_overlap"):
+        wanted = getattr(people, key)
+        if wanted < 1:
+            raise ConfigError(f"people.{key} is {wanted}: give the number of people who are asked, at least 1.")
+        who = len({*people.annotators, *people.adjudicators})
+        if people.annotators and wanted > who:
+            raise ConfigError(
+                f"people.{key} is {wanted}, and people.annotators and people.adjudicators name {who}: "
+                "some items would wait for ever; name more people, or ask fewer of them."
+            )
+    for key, most in (("overlap_share", 1.0), ("repeat_share", 0.5), ("relabel_share", 0.5)):
+        share = getattr(people, key)
+        if not 0 <= share <= most:
+            raise ConfigError(f"people.{key} is {share:g}: give a share from 0 to {most:g}.")
+    again = [key for key in ("overlap", "test_overlap") if getattr(people, key) > 1]
+    again += [key for key in ("repeat_share", "relabel_share") if getattr(people, key)]
+    if again and settings.is_search:
+        raise ConfigError(
+            f"people.{again[0]} is {getattr(people, again[0]):g}, and target.metric is found: a search asks one person "
+            "about each item, once; drop it."
+        )
     if merge == "majority":
         return
     what = f"task.kind is {settings.task.kind}" if settings.task.kind != "choice" else ""

@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from . import looks, pace, screening
-from .answers import reader
+from . import again, looks, pace, screening
+from .answers import merging as new_merging
 from .changes import moved_end
-from .domain import COLD_START, History, Item, Merged, Progress, Purpose, Round, RoundState, Split
+from .domain import COLD_START, IMPORTED, AskKind, History, Item, Merged, Progress, Purpose, Round, RoundState, Split
 from .evaluate import Search
 from .forecast import curves_for
-from .merge import Merging, Together
+from .merge import Merging
 from .reserve import Prefix, Spending, TestState, prefix, states
 from .settings import LookPlan, Settings, deadline, from_json, positive_class
 from .stopping import gate, opened
@@ -107,16 +107,19 @@ class Standing:
 
     def merge(self, upto: int) -> Mapping[int, Merged]:
         """All that was said about each item up to this place; worth nothing after the next call."""
+        return self._merging(upto).merged
+
+    def _merging(self, upto: int) -> Merging:
         known = [pair for pair in self._merges if pair[0] <= upto]
         at, merging = max(known, key=lambda pair: pair[0], default=(0, None))
         if merging is None or at != upto:
             # Two are kept: rounds lag behind the newest answer, and both only ever grow.
             kept = [pair for pair in self._merges if pair[1] is not merging]
             if merging is None:
-                merging = Merging(reader(self.task), self.task.consensus, Together.of(self.settings, self.is_learned))
+                merging = new_merging(self.settings, self.is_learned)
             merging.add(self.store.annotations(upto, after=at))
             self._merges = [*kept, (upto, merging)][-2:]
-        return merging.merged
+        return merging
 
     def is_learned(self, item: int) -> bool:
         """Whether an item is one to learn from."""
@@ -232,13 +235,21 @@ class Standing:
         merged, over = self.merged(), self.is_late()
         late = self._now() - timedelta(days=self.settings.query.test_timeout_days)
         asked = {item: over or at < late for item, at in self.store.sent_at().items()}
-        return states(looks.resolved({item: merged[item] for item in order if item in merged}), asked)
+        waiting = self._waiting() if merged else set()
+        settled = {item: merged[item] for item in order if item in merged and (item not in waiting or asked.get(item))}
+        return states(looks.resolved(settled), asked)
+
+    def _waiting(self) -> set[int]:
+        """Test items about which somebody else is still to be asked, or to answer."""
+        items = {ask.item for ask in self.store.incomplete() if ask.purpose == Purpose.TEST}
+        due = self.differing(Purpose.TEST)
+        return items | set(due) if due and self.spending().test_left else items
 
     def ending(self) -> str:
         """Why there is nothing more to learn from: a limit by its name, "deadline", "pool", or "" while there is."""
         if self.is_late():
             return "deadline"
-        open_pool = [ask for ask in self.store.unanswered() if ask.purpose == Purpose.POOL]
+        open_pool = [ask for ask in self.store.incomplete() if ask.purpose == Purpose.POOL]
         if open_pool:
             return ""
         if self.spending().pool_left == 0:
@@ -253,6 +264,39 @@ class Standing:
             return True
         first = next(r for r in self.store.rounds() if r.number == scores[0].round)
         return not moved_end(self.settings_of(first), self.settings)
+
+    # asking again
+
+    def differing(self, purpose: Purpose) -> list[int]:
+        """Items on which people differ, and which are to be put to them again; none of a search, which asks once."""
+        if self.settings.is_search:
+            return []
+        incomplete = {ask.id for ask in self.store.incomplete()}
+        found = again.differing(self.store.asks(), incomplete, self.merged())
+        return [item for item in found if self.is_learned(item) == (purpose == Purpose.POOL)]
+
+    def again(self, room: int, batch: int) -> list[tuple[int, AskKind]]:
+        """Items to learn from that this batch asks about again, at most `room`, and why; the first ones first."""
+        told, asks = self.settings.people, self.store.asks()
+        found = dict.fromkeys(self.differing(Purpose.POOL)[:room], AskKind.ADJUDICATION)
+        if told.relabel_share and self._may_doubt():
+            last, incomplete = self.scored_rounds()[-1:], {ask.id for ask in self.store.incomplete()}
+            for round_ in last:
+                doubted = again.doubted(asks, round_.record["doubtful"], incomplete, round_.ask_position)
+                for item in doubted[: round(told.relabel_share * room)]:
+                    found.setdefault(item, AskKind.RELABEL)
+        if told.repeat_share:
+            rng = np.random.default_rng([self.settings.seed, 8, batch])
+            answered = self.store.first_answers()
+            for item in again.repeatable(asks, answered, self.merged(), told.repeat_share, rng):
+                found.setdefault(item, AskKind.REPEAT)
+        return list(found.items())[:room]
+
+    def _may_doubt(self) -> bool:
+        merging = self._merging(self.store.annotation_position())
+        people = {person for votes in merging.votes.values() for person in votes} - {IMPORTED}
+        same = [self.task.consensus(pair).agreement == 1 for of in merging.repeated.values() for pair in of.values()]
+        return again.may_doubt(len(people), same)
 
     # of a search
 

@@ -23,6 +23,7 @@ from .domain import (
     Annotation,
     AnswerKind,
     Ask,
+    AskKind,
     AskState,
     Batch,
     Event,
@@ -69,7 +70,9 @@ _MIGRATIONS: tuple[tuple[str, str], ...] = (
                 CHECK (purpose IN ('pool', 'test')),
             state TEXT NOT NULL CHECK (state IN ('ranked', 'sending', 'open', 'retired', 'superseded')),
             round INTEGER REFERENCES round, rank INTEGER, utility REAL, why TEXT NOT NULL, probability REAL,
-            strategy TEXT NOT NULL, wanted INTEGER NOT NULL CHECK (wanted >= 1),
+            strategy TEXT NOT NULL,
+            kind TEXT NOT NULL CHECK (kind IN ('first', 'adjudication', 'relabel', 'repeat')),
+            wanted INTEGER NOT NULL CHECK (wanted >= 1),
             batch INTEGER REFERENCES batch, position INTEGER UNIQUE,
             CHECK ((state IN ('ranked', 'superseded')) = (position IS NULL)),
             CHECK ((batch IS NULL) = (position IS NULL))
@@ -339,7 +342,9 @@ class Store:
     def annotations(self, upto: int | None = None, after: int = 0) -> list[Annotation]:
         """The sequence of annotations with `after` < position <= `upto` (to the end by default)."""
         rows = self._db.execute(
-            "SELECT * FROM annotation WHERE position > ? AND position <= ? ORDER BY position",
+            "SELECT annotation.*, coalesce(ask.kind, 'first') AS asked FROM annotation "
+            "LEFT JOIN ask ON ask.id = annotation.ask "
+            "WHERE annotation.position > ? AND annotation.position <= ? ORDER BY annotation.position",
             (after, _last(upto)),
         )
         return [_annotation(row) for row in rows]
@@ -355,6 +360,11 @@ class Store:
             "WHERE ask.purpose = ? GROUP BY annotation.ask ORDER BY 1"
         )
         return self._once(f"answered {purpose}", lambda: [row[0] for row in self._db.execute(first, (purpose,))])
+
+    def first_answers(self) -> dict[str, int]:
+        """Where in the sequence each ask got its first annotation; asks without one are not there."""
+        first = "SELECT ask, min(position) FROM annotation WHERE ask IS NOT NULL GROUP BY ask"
+        return dict(self._once("first answers", lambda: [tuple(row) for row in self._db.execute(first)]))
 
     # rounds
 
@@ -403,17 +413,17 @@ class Store:
 
     def _insert_ask(self, db: sqlite3.Connection, ask: Ask, state: AskState) -> None:
         db.execute(
-            "INSERT INTO ask VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO ask VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 *(ask.id, ask.item, ask.purpose, state, ask.round, ask.rank, ask.utility, json.dumps(dict(ask.why))),
-                *(ask.probability, ask.strategy, ask.wanted, ask.batch, ask.position),
+                *(ask.probability, ask.strategy, ask.kind, ask.wanted, ask.batch, ask.position),
             ),
         )
 
     def create_batch(self, ranked: Sequence[Ask], fresh: Sequence[Ask], order: Sequence[str]) -> int:
         """Put asks into a new batch, `sending`, in the given `order` of their ids; returns the batch's number.
 
-        `ranked` are stored already; `fresh` ones (test asks) are stored now.
+        `ranked` are stored already, and may want fewer answers now than they did; `fresh` ones are stored now.
         """
         with self.atomic() as db:
             batch = _last_id(db.execute("INSERT INTO batch (state, created_at) VALUES ('sending', ?)", (self._at(),)))
@@ -421,8 +431,9 @@ class Store:
             position = {ask_id: last + number for number, ask_id in enumerate(order, start=1)}
             for ask in ranked:
                 db.execute(
-                    "UPDATE ask SET state = 'sending', batch = ?, position = ? WHERE id = ? AND state = 'ranked'",
-                    (batch, position[ask.id], ask.id),
+                    "UPDATE ask SET state = 'sending', batch = ?, position = ?, wanted = ? "
+                    "WHERE id = ? AND state = 'ranked'",
+                    (batch, position[ask.id], ask.wanted, ask.id),
                 )
             for ask in fresh:
                 self._insert_ask(db, replace(ask, batch=batch, position=position[ask.id]), AskState.SENDING)
@@ -469,6 +480,16 @@ class Store:
             lambda: self._asks(
                 "state IN ('sending', 'open') AND NOT EXISTS (SELECT 1 FROM annotation WHERE annotation.ask = ask.id) "
                 "ORDER BY position"
+            ),
+        )
+
+    def incomplete(self) -> list[Ask]:
+        """Asks that are sending or open and have answers of fewer people than wanted, in order of position."""
+        return self._once(
+            "incomplete",
+            lambda: self._asks(
+                "state IN ('sending', 'open') AND wanted > "
+                "(SELECT count(DISTINCT person) FROM annotation WHERE annotation.ask = ask.id) ORDER BY position"
             ),
         )
 
@@ -593,6 +614,7 @@ def _ask(row: sqlite3.Row) -> Ask:
         why=json.loads(row["why"]),
         probability=row["probability"],
         strategy=row["strategy"],
+        kind=AskKind(row["kind"]),
         wanted=row["wanted"],
         batch=row["batch"],
         position=row["position"],
@@ -612,6 +634,7 @@ def _annotation(row: sqlite3.Row) -> Annotation:
         created_at=_time(row["created_at"]) if row["created_at"] else None,
         lead_time_s=row["lead_time_s"],
         position=row["position"],
+        asked=AskKind(row["asked"]),
     )
 
 

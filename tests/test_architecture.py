@@ -39,6 +39,7 @@ ROWS: list[set[str]] = [
         *("merge", "agreement", "evaluate", "stopping", "reserve", "pace", "predictions"),
         *("again", "features", "inspection", "learner", "search", "labeling", "guard"),
     },
+    {"quality"},
     {"consensus"},
     {"sources", "extractors"},
     {"brought"},
@@ -52,6 +53,7 @@ ROW = {module: row for row, modules in enumerate(ROWS) for module in modules}
 
 # Imports within a row, each one wanted: (who, whom). They may not form a circle.
 SIBLINGS = {
+    ("agreement", "evaluate"),
     ("expert", "label_studio"),
     ("expert", "local_studio"),
     ("intake", "chances"),

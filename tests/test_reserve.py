@@ -75,28 +75,28 @@ def spending(**changes: object) -> Spending:
 
 
 def test_test_asks_are_mixed_in_by_their_share_of_the_budget() -> None:
-    assert spending().batch(20, 100, 200) == (12, 8)
-    assert spending(pool=12, test=8).batch(20, 100, 192) == (12, 8)
+    assert spending().batch(20, [1] * 100, 200) == (12, 8)
+    assert spending(pool=12, test=8).batch(20, [1] * 100, 192) == (12, 8)
 
 
 def test_test_items_keep_people_busy_while_there_is_no_ranking() -> None:
-    assert spending().batch(20, 0, 200) == (0, 20)
-    assert spending(pool=0, test=200).batch(20, 0, 0) == (0, 0)
+    assert spending().batch(20, [1] * 0, 200) == (0, 20)
+    assert spending(pool=0, test=200).batch(20, [1] * 0, 0) == (0, 0)
 
 
 def test_while_a_look_is_due_only_test_items_are_asked() -> None:
-    assert spending(pool=120, test=80, gate_open=True).batch(20, 100, 120) == (0, 20)
+    assert spending(pool=120, test=80, gate_open=True).batch(20, [1] * 100, 120) == (0, 20)
 
 
 def test_the_training_share_ends_where_the_test_share_begins() -> None:
-    assert spending(pool=300, test=190).batch(20, 100, 10) == (0, 10)
-    assert spending(pool=299, test=200).batch(20, 100, 0) == (1, 0)
+    assert spending(pool=300, test=190).batch(20, [1] * 100, 10) == (0, 10)
+    assert spending(pool=299, test=200).batch(20, [1] * 100, 0) == (1, 0)
     assert spending(pool=300, test=200).left == 0
 
 
 def test_replacements_borrow_from_the_next_look_and_never_from_training() -> None:
-    assert spending(pool=120, test=200, gate_open=True).batch(20, 100, 5) == (0, 5)
-    assert spending(pool=300, test=200, gate_open=True).batch(20, 100, 5) == (0, 0)
+    assert spending(pool=120, test=200, gate_open=True).batch(20, [1] * 100, 5) == (0, 5)
+    assert spending(pool=300, test=200, gate_open=True).batch(20, [1] * 100, 5) == (0, 0)
     for look in (1, 2, 3):
         for test in range(300):
             assert spending(look=look, test=test).pool_left == spending(
@@ -104,16 +104,27 @@ def test_replacements_borrow_from_the_next_look_and_never_from_training() -> Non
             ).pool_left or test > spending().plan.m(look)
 
 
-@given(st.integers(50, 1000), st.integers(20, 5000), st.data())
-def test_the_budget_is_never_overspent(budget: int, n_items: int, data: st.DataObject) -> None:
-    plan = LookPlan.at_import(n_items, budget)
+@given(st.integers(50, 1000), st.integers(20, 5000), st.integers(1, 3), st.data())
+def test_the_budget_is_never_overspent(budget: int, n_items: int, people: int, data: st.DataObject) -> None:
+    plan, costs = (
+        LookPlan.at_import(n_items, budget, people=people),
+        data.draw(st.lists(st.integers(1, 3), max_size=30)),
+    )
     pool = test = 0
     for _ in range(60):
         gate_open = data.draw(st.booleans())
         s = Spending(plan, budget, data.draw(st.integers(1, 4)), pool, test, gate_open)
-        n_pool, n_test = s.batch(20, data.draw(st.integers(0, 30)), data.draw(st.integers(0, 30)))
+        n_pool, n_test = s.batch(20, costs, data.draw(st.integers(0, 30)))
         assert n_pool >= 0
         assert n_test >= 0
         assert n_pool + n_test <= 20
-        pool, test = pool + n_pool, test + n_test
+        assert sum(costs[: max(0, n_pool - 1)]) < max(1, s.pool_left)  # only the last ask may want more than there is
+        pool, test = pool + min(sum(costs[:n_pool]), s.pool_left), test + people * n_test
     assert pool + test <= budget
+
+
+def test_two_people_for_each_test_item_cost_as_much_as_twice_the_items() -> None:
+    one, two = LookPlan.at_import(3000, 400), LookPlan.at_import(3000, 400, people=2)
+    assert [(plan.m(1), plan.asked(1)) for plan in (one, two)] == [(160, 160), (80, 160)]
+    assert spending(plan=two, budget=400).batch(20, [1] * 30, 200) == (12, 8)
+    assert spending(plan=two, budget=400, pool=240, test=158).batch(20, [1] * 30, 200) == (0, 1)

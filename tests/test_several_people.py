@@ -1,0 +1,307 @@
+"""Several people in one loop: overlap, differences and who settles them, repetitions, doubtful labels."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from active_loop import again
+from active_loop.domain import (
+    Annotation,
+    AnswerKind,
+    Ask,
+    AskKind,
+    AskState,
+    Merged,
+    Outcome,
+    Purpose,
+    Stopped,
+    TaskRef,
+    WaitingForPeople,
+)
+from active_loop.errors import ConfigError
+from active_loop.labeling import Publication
+from active_loop.report import export_rows, status
+from active_loop.settings import check
+from tests.loops import open_loop, run_to_end, settings, trail, write_points
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+Say = Callable[[str, Ask, str], str | None]
+"""What a person says of an ask, given the row's name; None: a skip."""
+
+
+class Crowd:
+    """People in this process who answer what is open, in turns; each ask as many different ones as it wants."""
+
+    def __init__(self, people: Sequence[str], say: Say, per_collect: int = 7) -> None:
+        self.people = people
+        self.say = say
+        self.per_collect = per_collect
+        self.open: dict[str, Publication] = {}
+        self.given: list[Annotation] = []
+        self._turn = 0
+
+    def publish(self, publications: Sequence[Publication]) -> None:
+        for one in publications:
+            self.open.setdefault(one.ask.id, one)
+
+    def retire(self, asks: Sequence[Ask]) -> None:
+        for ask in asks:
+            self.open.pop(ask.id, None)
+
+    def tasks(self) -> Iterable[TaskRef]:
+        return ()
+
+    def collect(self) -> Iterable[Annotation]:
+        answered = defaultdict(set)
+        for annotation in self.given:
+            answered[annotation.ask].add(annotation.person)
+        waiting = [one for one in self.open.values() if len(answered[one.ask.id]) < one.ask.wanted]
+        for one in waiting[: self.per_collect]:
+            left = [person for person in self.people if person not in answered[one.ask.id]]
+            if left:
+                self._turn += 1
+                self._answer(left[self._turn % len(left)], one)
+        return list(self.given)
+
+    def _answer(self, person: str, one: Publication) -> None:
+        at, said = START + timedelta(seconds=len(self.given)), self.say(person, one.ask, one.row)
+        kind = AnswerKind.SKIPPED if said is None else AnswerKind.SUBMITTED
+        self.given.append(
+            Annotation("crowd", f"{len(self.given):06d}", at, kind, json.dumps(said), person, one.ask.id, created_at=at)
+        )
+
+
+def right(labels: Sequence[str]) -> Say:
+    return lambda person, ask, row: labels[int(row)]
+
+
+def told(**people: Any) -> Any:
+    return settings(people=people, budget={"answers": 120}, target={"value": 0.99})
+
+
+def test_as_many_different_people_answer_as_are_wanted(tmp_path: Path) -> None:
+    labels = write_points(tmp_path, 300)
+    crowd = Crowd(("ann", "bob", "cia"), right(labels))
+    loop = open_loop(tmp_path, crowd, told(overlap=2, test_overlap=3))
+    assert isinstance(run_to_end(loop), Stopped)
+    asks = {ask.id: ask for ask in loop.store.asks()}
+    answered = Counter((a.ask, a.person) for a in loop.store.annotations())
+    assert set(answered.values()) == {1}
+    of_ask = Counter(ask for ask, _ in answered)
+    complete = [ask for ask in asks.values() if ask.state == AskState.OPEN]
+    assert all(of_ask[ask.id] == ask.wanted for ask in complete)
+    assert {ask.wanted for ask in complete if ask.purpose == Purpose.TEST} == {3}
+    assert Counter(ask.wanted for ask in complete if ask.purpose == Purpose.POOL).most_common(1)[0][0] == 2
+    found = status(loop.store)
+    assert found.answers == sum(answered.values()) <= 120
+    assert found.agreement.n_items == len(complete)
+
+
+def test_only_a_share_of_the_items_goes_to_several_people(tmp_path: Path) -> None:
+    labels = write_points(tmp_path, 300)
+    loop = open_loop(tmp_path, Crowd(("ann", "bob"), right(labels)), told(overlap=2, overlap_share=0.3))
+    run_to_end(loop)
+    wanted = Counter(ask.wanted for ask in loop.store.asks() if ask.purpose == Purpose.POOL)
+    assert wanted[2] == pytest.approx(0.3 * wanted.total(), abs=4 * (0.21 * wanted.total()) ** 0.5)
+
+
+def test_a_test_item_waits_for_all_who_are_to_answer_it(tmp_path: Path) -> None:
+    labels = write_points(tmp_path, 300)
+    crowd = Crowd(("ann",), right(labels))
+    loop = open_loop(tmp_path, crowd, told(test_overlap=2))
+    assert isinstance(run_to_end(loop), WaitingForPeople)
+    assert not loop.store.looks()
+    assert not loop.standing.test_prefix().judged
+    crowd.people = ("ann", "bob")
+    assert isinstance(run_to_end(loop), Stopped)
+    assert loop.store.looks()
+
+
+def differ(labels: Sequence[str], where: Callable[[int], bool]) -> Say:
+    """Everybody is right, but bob on some rows."""
+    wrong = {"red": "green", "green": "blue", "blue": "red"}
+    return lambda person, ask, row: wrong[labels[int(row)]] if person == "bob" and where(int(row)) else labels[int(row)]
+
+
+def test_what_people_differ_on_is_asked_once_more_and_first(tmp_path: Path) -> None:
+    labels = write_points(tmp_path, 300)
+    crowd = Crowd(("ann", "bob", "cia"), differ(labels, lambda row: row % 3 == 0))
+    loop = open_loop(tmp_path, crowd, told(overlap=2, test_overlap=2))
+    run_to_end(loop)
+    asks, merged = loop.store.asks(), loop.standing.merged()
+    again_ = [ask for ask in asks if ask.kind == AskKind.ADJUDICATION]
+    assert {ask.purpose for ask in again_} == {Purpose.POOL, Purpose.TEST}
+    firsts = {ask.item for ask in asks if ask.kind == AskKind.FIRST}
+    assert {ask.item for ask in again_} <= firsts
+    times = Counter(ask.item for ask in again_)
+    assert max(times.values()) <= again.MOST
+    settled = [item for item in times if merged[item].label]
+    assert settled
+    assert all(merged[item].label == labels[item] for item in settled)
+    spent = Counter(ask.purpose for ask in asks for _ in range(ask.wanted))
+    assert spent.total() <= 120
+    assert spent[Purpose.POOL] <= 120 - loop.standing.plan.asked(1)
+
+
+def test_an_adjudicator_settles_an_item_alone(tmp_path: Path) -> None:
+    labels = write_points(tmp_path, 300)
+
+    def say(person: str, ask: Ask, row: str) -> str | None:
+        if ask.kind == AskKind.ADJUDICATION:
+            return "blue" if person == "dr" else "red"
+        return {"ann": "red", "bob": "green", "dr": "red"}[person] if int(row) % 4 == 0 else labels[int(row)]
+
+    crowd = Crowd(("ann", "bob", "dr"), say)
+    loop = open_loop(tmp_path, crowd, told(overlap=2, adjudicators=("dr",)))
+    run_to_end(loop)
+    by_dr = {a.item for a in loop.store.annotations() if a.person == "dr" and a.asked == AskKind.ADJUDICATION}
+    by_others = {a.item for a in loop.store.annotations() if a.person != "dr" and a.asked == AskKind.ADJUDICATION}
+    merged = loop.standing.merged()
+    assert by_dr
+    assert all(merged[item].label == "blue" for item in by_dr if item is not None)
+    assert any(merged[item].label != "blue" for item in by_others - by_dr if item is not None)
+
+
+def test_answers_of_others_than_the_named_people_are_recorded_and_do_not_count(tmp_path: Path) -> None:
+    labels = write_points(tmp_path, 300)
+    crowd = Crowd(("ann", "eve"), right(labels))
+    loop = open_loop(tmp_path, crowd, told(annotators=("ann", "bob")))
+    run_to_end(loop)
+    people = Counter(a.person for a in loop.store.annotations())
+    assert people["eve"] > 5
+    merged = loop.standing.merged()
+    assert {m.outcome for m in merged.values() if m.people == ("eve",)} == {Outcome.INVALID}
+    assert all(m.label is None for m in merged.values() if m.people == ("eve",))
+
+
+def test_a_repeated_question_is_no_second_vote_of_the_same_person(tmp_path: Path) -> None:
+    labels = write_points(tmp_path, 300)
+
+    def say(person: str, ask: Ask, row: str) -> str | None:
+        return "red" if ask.kind == AskKind.REPEAT else labels[int(row)]
+
+    loop = open_loop(tmp_path, Crowd(("ann",), say), told(repeat_share=0.2))
+    run_to_end(loop)
+    repeats = [ask for ask in loop.store.asks() if ask.kind == AskKind.REPEAT]
+    firsts = [ask for ask in loop.store.asks() if ask.kind == AskKind.FIRST and ask.purpose == Purpose.POOL]
+    assert 0 < len(repeats) <= 0.2 * len(firsts)
+    assert len({ask.item for ask in repeats}) == len(repeats)
+    first = {ask.item: ask.position or 0 for ask in firsts}
+    assert all((ask.position or 0) - first[ask.item] >= again.LATER / 2 for ask in repeats)
+    merged = loop.standing.merged()
+    assert all(merged[ask.item].label == labels[ask.item] for ask in firsts if ask.item in merged)
+    constancy = status(loop.store).constancy
+    differing = sum(labels[ask.item] != "red" for ask in repeats)
+    assert (constancy.n, constancy.same) == (len(repeats), len(repeats) - differing)
+
+
+def test_the_same_run_asks_the_same_again_after_a_restart(tmp_path: Path) -> None:
+    labels = write_points(tmp_path, 300)
+    said = told(overlap=2, repeat_share=0.1, test_overlap=2)
+    say = differ(labels, lambda row: row % 5 == 0)
+    trails = []
+    for restart_every in (10**6, 3):
+        folder = tmp_path / str(restart_every)
+        folder.mkdir()
+        (folder / "points.csv").write_bytes((tmp_path / "points.csv").read_bytes())
+        crowd, loop, steps = Crowd(("ann", "bob", "cia"), say), None, 0
+        while True:
+            if loop is None or steps % restart_every == 0:
+                if loop:
+                    loop.store.close()
+                loop = open_loop(folder, crowd, said, now=lambda: START)
+            steps += 1
+            if isinstance(loop.step(), Stopped):
+                break
+        trails.append(trail(loop.store))
+        loop.store.close()
+    assert trails[0] == trails[1]
+
+
+def test_an_export_says_how_an_item_was_chosen_first(tmp_path: Path) -> None:
+    labels = write_points(tmp_path, 300)
+    loop = open_loop(tmp_path, Crowd(("ann", "bob", "cia"), differ(labels, lambda row: row % 3 == 0)), told(overlap=2))
+    run_to_end(loop)
+    disputed = {loop.standing.items[ask.item].id for ask in loop.store.asks() if ask.kind == AskKind.ADJUDICATION}
+    rows = [row for row in export_rows(loop.store) if row.item in disputed and row.split == "pool"]
+    assert rows
+    assert all(row.round is not None and row.chosen_by != "random" for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("people", "message"),
+    [
+        ({"overlap": 0}, "people.overlap is 0"),
+        ({"test_overlap": 3, "annotators": ("ann", "bob")}, "people.test_overlap is 3, and"),
+        ({"repeat_share": 0.6}, "people.repeat_share is 0.6: give a share from 0 to 0.5"),
+        ({"overlap_share": 1.2}, "people.overlap_share is 1.2"),
+    ],
+)
+def test_what_cannot_work_is_refused(people: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        check(told(**people))
+    with pytest.raises(ConfigError, match="a search asks one person"):
+        check(settings(people={"overlap": 2}, target={"metric": "found", "value": 0.9, "positive": "red"}))
+
+
+# the choice, by itself
+
+
+def ask(number: int, item: int, kind: AskKind = AskKind.FIRST, purpose: Purpose = Purpose.POOL) -> Ask:
+    return Ask(f"a{number}", item, purpose, AskState.OPEN, kind=kind, position=number)
+
+
+def said(item: int, label: str | None, *, disputed: bool = False, annotation: int = 1) -> Merged:
+    return Merged(item, label, Outcome.LABEL, {"x": 1}, ("ann",), 1.0, disputed, annotation)
+
+
+def test_a_difference_waits_until_everybody_has_answered_and_is_put_twice_at_most() -> None:
+    merged = {item: said(item, None, disputed=True, annotation=9 - item) for item in range(3)}
+    asks = [ask(1, 0), ask(2, 1), ask(3, 2)]
+    assert again.differing(asks, set(), merged) == [2, 1, 0]
+    assert again.differing(asks, {"a2"}, merged) == [2, 0]
+    more = [ask(4, 2, AskKind.ADJUDICATION), ask(5, 2, AskKind.ADJUDICATION), ask(6, 1, AskKind.ADJUDICATION)]
+    assert again.differing([*asks, *more], {"a6"}, merged) == [0]
+    assert again.differing([*asks, *more], set(), {1: said(1, "x")}) == []
+
+
+def test_a_doubtful_label_is_asked_again_once_a_round_and_twice_at_most() -> None:
+    asks = [ask(1, 0), ask(2, 1), ask(3, 2), ask(4, 1, AskKind.RELABEL)]
+    assert again.doubted(asks, [2, 1, 0], set(), ask_position=3) == [2, 0]
+    assert again.doubted(asks, [2, 1, 0], {"a3"}, ask_position=4) == [1, 0]
+    assert again.doubted([*asks, ask(5, 1, AskKind.RELABEL)], [2, 1, 0], set(), ask_position=9) == [2, 0]
+
+
+def test_doubting_takes_several_people_or_one_who_does_not_always_say_the_same() -> None:
+    assert again.may_doubt(2, [])
+    assert not again.may_doubt(1, [True] * 40)
+    assert not again.may_doubt(1, [False] * 19)
+    assert again.may_doubt(1, [True] * 19 + [False])
+
+
+@hypothesis_settings(deadline=None)
+@given(st.integers(0, 120), st.floats(0, 0.5), st.integers(0, 2**32))
+def test_repeats_keep_to_their_share_and_their_distance(n: int, share: float, seed: int) -> None:
+    import numpy as np
+
+    asks = [ask(number, number) for number in range(n)]
+    first = {f"a{number}": number + 1 for number in range(n)}
+    merged = {number: said(number, "x") for number in range(n) if number % 7}
+    found = again.repeatable(asks, first, merged, share, np.random.default_rng(seed))
+    assert len(found) <= share * n
+    assert len(set(found)) == len(found)
+    assert all(item % 7 and item + 1 <= n - again.LATER for item in found)
+    asked = [*asks, *(ask(1000 + item, item, AskKind.REPEAT) for item in found)]
+    rest = again.repeatable(asked, first, merged, share, np.random.default_rng(seed))
+    assert not set(rest) & set(found)
+    assert len(rest) + len(found) <= share * n
