@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-import csv
-import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
-from loops import open_loop, settings
-from studios import Host, seat
+from studios import Host, Scene, chosen
 
-from active_loop import report
-from active_loop.domain import Ask, Merged, Outcome, Progressed, Purpose, StepResult
+from active_loop.domain import Outcome, Purpose
 from active_loop.errors import LabelingError
-from active_loop.label_studio import Annotator, LabelStudio, OpenTask, choice_result
+from active_loop.label_studio import OpenTask
 from active_loop.local_studio import LocalStudio
-from active_loop.settings import DataSettings, Settings, TaskSettings
 from active_loop.tasks import BROKEN, UNSURE
 
 DOCS = Path(__file__).parent.parent / "docs" / "label-studio.md"
@@ -28,126 +21,6 @@ pytestmark = [
     pytest.mark.studio,
     pytest.mark.filterwarnings("ignore::DeprecationWarning:label_studio_sdk.*"),
 ]
-
-TOLD = settings(
-    name="mails",
-    data=DataSettings(path="mails.csv", kind="text", show=("text",)),
-    task=TaskSettings(classes=("ham", "spam")),
-    budget={"answers": 60},
-    query={"queue_low": 2, "queue_high": 6},
-)
-
-
-class Scene:
-    """A loop whose first asks are open in a project of its own, with two people before it."""
-
-    def __init__(self, folder: Path, studio: LocalStudio, host: Host, second: str, told: Settings = TOLD) -> None:
-        with (folder / "mails.csv").open("w", newline="") as file:
-            rows = [(f"mail {n} {'cheap offer' if n % 2 else 'minutes of meeting'}",) for n in range(90)]
-            csv.writer(file).writerows([("text",), *rows])
-        self.told = told
-        self.folder, self.studio, self.host, self.second = folder, studio, host, second
-        self.marker = f"{folder} {time.time_ns()}"
-        self.start()
-        self.settle()
-
-    def start(self) -> None:
-        """As a new process begins."""
-        self.backend = LabelStudio(self.studio.url, token=self.studio.token)
-        self.loop = open_loop(self.folder, self.backend, self.told)
-        self.backend.create_project(self.told, marker=self.marker)
-        self.backend.resume(self.loop.store.annotations(), self.loop.store.tasks())
-
-    def restart(self) -> None:
-        self.close()
-        self.start()
-        self.settle()
-
-    def close(self) -> None:
-        self.loop.store.close()
-
-    def settle(self) -> StepResult:
-        """Step until nothing can be done without people."""
-        while isinstance(result := self.loop.step(), Progressed):
-            pass
-        return result
-
-    def asks(self, purpose: Purpose = Purpose.POOL) -> list[Ask]:
-        return [ask for ask in self.loop.store.asks() if ask.purpose == purpose]
-
-    def person(self, token: str = "") -> Annotator:
-        return seat(self.backend, token or self.studio.token)
-
-    def task(self, ask: Ask) -> OpenTask:
-        """The first task that stands for an ask now."""
-        tasks = self.host.tasks(self.backend.project)
-        return OpenTask(min(task["id"] for task in tasks if task["data"].get("ask") == ask.id), {})
-
-    def answer(self, ask: Ask, label: str = "ham", *, by: str = "") -> None:
-        self.person(by).answer(self.task(ask), label, lead_time_s=1.0)
-
-    def submit(self, ask: Ask, result: object) -> None:
-        """As a program does, past the labelling page."""
-        self.host("POST", f"/api/tasks/{self.task(ask).id}/annotations/", {"result": result, "lead_time": 1.0})
-
-    def annotation(self, ask: Ask) -> str:
-        """Address of the only annotation of an ask's task."""
-        (found,) = self.host("GET", f"/api/tasks/{self.task(ask).id}/annotations/")
-        return f"/api/annotations/{found['id']}/"
-
-    def edit(self, ask: Ask, *, by: str = "", **changes: object) -> None:
-        headers = {"Authorization": f"Token {by or self.studio.token}"}
-        reply = self.host.client.patch(self.annotation(ask), json=changes, headers=headers)
-        assert reply.is_success, reply.text
-
-    def merged(self, ask: Ask) -> Merged | None:
-        """What was said about the item of an ask, after the loop has seen what there is to see."""
-        self.settle()
-        return self.loop.standing.merged().get(ask.item)
-
-    def said(self, ask: Ask) -> tuple[str | None, Outcome, tuple[str, ...]]:
-        found = self.merged(ask)
-        assert found is not None
-        return found.label, found.outcome, found.people
-
-    def status(self) -> report.Status:
-        return report.status(self.loop.store)
-
-    def stop(self) -> None:
-        """End the loop by hand, as its settings say, in a process of its own."""
-        self.told = replace(self.told, stop=replace(self.told.stop, by_hand="enough"))
-        self.restart()
-        assert self.status().stopped
-
-    def there(self) -> list[str]:
-        """The asks of the tasks in the project, with repeats."""
-        return sorted(task["data"].get("ask", "") for task in self.host.tasks(self.backend.project))
-
-    def edited_config(self, old: str, new: str) -> list[str]:
-        """Change the label config there; returns what doctor says of it."""
-        project = f"/api/projects/{self.backend.project}/"
-        config = self.host("GET", project)["label_config"]
-        assert old in config
-        self.host("PATCH", project, {"label_config": config.replace(old, new)})
-        return self.config_findings()
-
-    def config_findings(self) -> list[str]:
-        head, tail = 'label config of project "mails": ', ". Start the loop again to put it back."
-        texts = [found.text for found in self.backend.check(self.told) if not found.ok]
-        assert all(text.startswith(head) and text.endswith(tail) for text in texts)
-        return [text.removeprefix(head).removesuffix(tail) for text in texts]
-
-    @property
-    def spent(self) -> int:
-        """Answers that were asked for."""
-        return sum(self.loop.store.n_sent(purpose) for purpose in Purpose)
-
-    @property
-    def versions(self) -> list[str]:
-        return [annotation.kind.value for annotation in self.loop.store.annotations()]
-
-    def times_asked(self, ask: Ask) -> int:
-        return sum(other.item == ask.item for other in self.loop.store.asks())
 
 
 def row(of_the_table: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -165,10 +38,6 @@ def scene(tmp_path: Path, studio: LocalStudio, host: Host, second: str) -> Itera
     made = Scene(tmp_path, studio, host, second)
     yield made
     made.close()
-
-
-def chosen(*labels: str) -> list[dict[str, Any]]:
-    return [{**choice_result("", "text")[0], "value": {"choices": list(labels)}}]
 
 
 # Answers.

@@ -30,12 +30,22 @@ class Connection:
         self._timeout_s = timeout_s
         self.sleep = sleep
 
+    @property
+    def token_is_personal(self) -> bool:
+        """Whether it is a personal access token, which the SDK exchanges for one of five minutes; else a legacy one."""
+        return self._token.count(".") == 2
+
     @cached_property
     def _sdk(self) -> Any:
         import label_studio_sdk
 
         if not self._token:
             raise TokenError(f"no token for Label Studio at {self.url}; take one from Account & Settings there.")
+        if not (self._token.isascii() and self._token.isprintable()) or " " in self._token:
+            raise TokenError(
+                f"the token for Label Studio at {self.url} has a character that no token has; copy it again from "
+                "Account & Settings there."
+            )
         make: Any = label_studio_sdk.LabelStudio
         http = http_client(self.url, self._timeout_s)
         return make(base_url=self.url, api_key=self._token, httpx_client=http, max_retries=0)
@@ -49,7 +59,19 @@ class Connection:
         return self.write(doing, call)
 
     def write(self, doing: str, call: Callable[[Any], T]) -> T:
-        """What `call` returns; never repeated, because it may have worked although no reply came."""
+        """What `call` returns; not repeated, because it may have worked although no reply came.
+
+        Only what a personal token is refused for is done once more, with a new token of five minutes: nothing was done
+        then, and the old one may have ended by the server's clock before it did by ours.
+        """
+        try:
+            return self._call(doing, call)
+        except TokenError:
+            if not self.token_is_personal or self.__dict__.pop("_sdk", None) is None:
+                raise
+        return self._call(doing, call)
+
+    def _call(self, doing: str, call: Callable[[Any], T]) -> T:
         import httpx
         from label_studio_sdk.core.api_error import ApiError
         from label_studio_sdk.core.parse_error import ParsingError
@@ -58,6 +80,10 @@ class Connection:
             return call(self._sdk)
         except (ApiError, ParsingError) as error:
             raise refusal(self.url, doing, error.status_code, error.body) from error
+        except json.JSONDecodeError as error:  # only the SDK's renewal of a personal token lets this one through
+            raise PassingError(
+                f"cannot {doing} at {self.url}: the token cannot be renewed, no JSON comes back."
+            ) from error
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise unreachable(self.url, error, self._timeout_s) from error
 
@@ -88,8 +114,9 @@ def refusal(url: str, doing: str, status: int | None, body: object) -> LabelingE
     what = f"cannot {doing} at {url}: Label Studio answers {status}, {_detail(body)}"
     if status == 401:
         return TokenError(
-            f"Label Studio at {url} refuses our token: {_detail(body)} Take a new one from Account & Settings there; "
-            "a legacy token works only where the organisation allows them."
+            f"Label Studio at {url} refuses our token ({_detail(body).rstrip('.')}): take a new one from Account & "
+            "Settings there (or, if it is a legacy one, have these allowed), try it with `active-loop doctor`, and run "
+            "again."
         )
     if status == 404:
         return MissingError(f"{what} Was it deleted there?")

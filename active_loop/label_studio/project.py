@@ -167,6 +167,8 @@ class Project:
         for step in steps:
             try:
                 findings += step()
+            except TokenError as error:
+                return [*findings, Finding(False, f"token not valid ({self._token_kind}): {error}")]
             except LabelingError as error:
                 return [*findings, Finding(False, str(error))]
         return findings
@@ -179,7 +181,11 @@ class Project:
 
     def _check_token(self) -> list[Finding]:
         user = self._server.read("ask who we are", lambda sdk: sdk.users.whoami())
-        return [Finding(True, f"token valid ({user.email})")]
+        return [Finding(True, f"token valid ({user.email}; {self._token_kind})")]
+
+    @property
+    def _token_kind(self) -> str:
+        return "personal, renewed by itself" if self._server.token_is_personal else "legacy"
 
     def _check_project(self, settings: Settings) -> list[Finding]:
         project = self._project()
