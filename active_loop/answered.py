@@ -6,7 +6,7 @@ from: not what is said of it, not what is left out, and not how its votes are se
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -142,15 +142,14 @@ class _Book:
 
     def versions(self, position: int) -> tuple[Version, ...]:
         said = self.said[position]
-        standing = _standing(said)
-        return tuple(self._version(annotation, standing) for annotation in said)
+        newest = _newest(said)
+        return tuple(self._version(annotation, newest) for annotation in said)
 
-    def _version(self, annotation: Annotation, standing: Mapping[str, Annotation]) -> Version:
+    def _version(self, annotation: Annotation, newest: Sequence[Annotation]) -> Version:
         answer = self._parse(annotation)
         outcome = Outcome.RETRACTED if annotation.kind == AnswerKind.RETRACTED else answer.outcome
         if outcome == Outcome.LABEL:
-            newer = standing.get(annotation.person) is not annotation
-            said, ignored = readable(answer.label or ""), "a newer answer of the same person counts" if newer else ""
+            said, ignored = readable(answer.label or ""), _replaced(annotation, newest)
         elif outcome == Outcome.INVALID:
             said, ignored = "not usable", answer.problem
         else:
@@ -159,15 +158,22 @@ class _Book:
         return Version(person, annotation.updated_at, annotation.lead_time_s, said, ignored)
 
 
-def _standing(said: Sequence[Annotation]) -> dict[str, Annotation]:
-    """The newest answer of each person, of those that were not withdrawn."""
-    newest: dict[tuple[str, str], Annotation] = {}
-    for annotation in said:
-        before = newest.get((annotation.source, annotation.id))
-        if before is None or annotation.updated_at >= before.updated_at:
-            newest[annotation.source, annotation.id] = annotation
-    there = (a for a in newest.values() if a.kind != AnswerKind.RETRACTED)
-    return {a.person: a for a in sorted(there, key=lambda a: (a.updated_at, a.position or 0))}
+def _newest(said: Sequence[Annotation]) -> list[Annotation]:
+    """The newest version of each annotation, in the order of time."""
+    in_order = sorted(said, key=lambda a: (a.updated_at, a.position or 0))
+    newest = {(a.source, a.id): a for a in in_order}
+    return [a for a in in_order if newest[a.source, a.id] is a]
+
+
+def _replaced(annotation: Annotation, newest: Sequence[Annotation]) -> str:
+    """Why a label does not count, by what came after it; empty if it does: each person has one vote."""
+    current = next(a for a in newest if (a.source, a.id) == (annotation.source, annotation.id))
+    if current.kind == AnswerKind.RETRACTED:
+        return "it was withdrawn"
+    if current is not annotation:
+        return "it was changed later"
+    by_person = [a for a in newest if a.person == annotation.person and a.kind != AnswerKind.RETRACTED]
+    return "" if by_person[-1] is annotation else "a newer answer of the same person counts"
 
 
 def _outcome(merged: Merged) -> str:
@@ -180,7 +186,7 @@ def _outcome(merged: Merged) -> str:
 
 
 def _side(item: Item) -> str:
-    return "to test" if item.split == Split.TEST else "to learn from"
+    return "a test item" if item.split == Split.TEST else "an item to learn from"
 
 
 def _predicted(store: Store, reasons: Reasons) -> dict[int, str]:

@@ -63,6 +63,7 @@ _EN: Final = {
     "early": "Asked before there was a model to choose by.",
     "random": "Chosen at random.",
     "listed": "It was number {rank} on the list of what was most worth asking.",
+    "near one": "The nearest item that was labelled before says: {said}.",
     "near": "The nearest items that were labelled before say: {said}.",
     "few": "It may be {class}, of which only {labels} had been labelled; the chance is {confidence}.",
     "wavered": "The model wavered between {classes}: their chances differ by {margin}.",
@@ -107,6 +108,7 @@ _KO: Final = {
     "early": "아직 모델이 없을 때 질문했습니다.",
     "random": "무작위로 골랐습니다.",
     "listed": "물어볼 가치가 큰 순서에서 {rank}번째였습니다.",
+    "near one": "먼저 답을 받은 가장 가까운 항목의 답: {said}.",
     "near": "먼저 답을 받은 가장 가까운 항목의 답: {said}.",
     "few": "아직 {labels}개만 확인된 답일 수 있습니다: {class} (확률 {confidence}).",
     "wavered": "모델이 다음 답 사이에서 망설였습니다: {classes} (확률 차이 {margin}).",
@@ -202,7 +204,7 @@ class Reasons:
         near = self._near(ask)
         text = sentence(ask, self.language)
         labels = ", ".join(readable(label) for _, label in near)
-        said = _WORDS[self.language]["near"].format(said=labels) if near else ""
+        said = _WORDS[self.language]["near one" if len(near) == 1 else "near"].format(said=labels) if near else ""
         return Reason(f"{text} {said}".strip(), near)
 
     def _near(self, ask: Ask) -> tuple[tuple[int, str], ...]:

@@ -171,8 +171,8 @@ def test_after_the_end_everything_is_said(tmp_path: Path) -> None:
     assert any("The nearest items that were labelled before say: " in reasons.why(item).text for item in chosen)
     found = case(loop.store, min(test))
     assert found is not None
-    assert (found.item.split, found.item.predicted in loop.settings.task.classes) == ("to test", True)
-    assert {case(loop.store, item).item.split for item in chosen} == {"to learn from"}  # type: ignore[union-attr]
+    assert (found.item.split, found.item.predicted in loop.settings.task.classes) == ("a test item", True)
+    assert {case(loop.store, item).item.split for item in chosen} == {"an item to learn from"}  # type: ignore[union-attr]
 
 
 def test_the_export_has_the_reason_in_words_under_the_same_rule(tmp_path: Path) -> None:

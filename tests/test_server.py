@@ -6,7 +6,7 @@ import html
 import json
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -34,7 +34,7 @@ from active_loop.domain import (
     Split,
     Verdict,
 )
-from active_loop.errors import ConfigError
+from active_loop.errors import ConfigError, DataError
 from active_loop.evaluate import lower_bound, upper_bound
 from active_loop.label_studio import SECRET_HEADER
 from active_loop.server import create_app, serve
@@ -539,12 +539,241 @@ def test_an_empty_secret_or_token_is_refused(tmp_path: Path) -> None:
         app_of(tmp_path / "loop.db", token="")
 
 
+# answered items, one by one
+
+
+LETTERS = [f"letter {n}: <i>dear</i> sir" for n in range(600)]
+
+
+class Letters:
+    """A source of texts, or of pictures where a folder is given; rows are numbers."""
+
+    def __init__(self, pictures: Path | None = None) -> None:
+        self.pictures = pictures
+
+    def shown(self, rows: Sequence[str]) -> list[dict[str, Any]]:
+        if self.pictures:
+            return [{"image": self.pictures / f"{row}.png"} for row in rows]
+        return [{"text": LETTERS[int(row)]} for row in rows]
+
+
+def letters(scene: Scene, pictures: Path | None = None, **options: Any) -> Flask:
+    return app_of(scene.path, source=lambda: Letters(pictures), **options)
+
+
+def shares(scene: Scene) -> Settings:
+    """Settings of the scene, with a random share."""
+    return replace(scene.settings, query=replace(scene.settings.query, random_share=0.2))
+
+
+def put(scene: Scene, item: int, purpose: Purpose, round_: int | None, why: Any, strategy: str = "random") -> None:
+    """Ask about an item in a batch of its own, and have it answered."""
+    ask = Ask(f"the-{item}", item, purpose, AskState.SENDING, round_, 0, 0.5, why, strategy=strategy)
+    scene.store.mark_open(scene.store.create_batch([], [ask], [ask.id]))
+    answer = Annotation("people", ask.id, NOW, AnswerKind.SUBMITTED, '"oak"', "minji", ask=ask.id, lead_time_s=9.0)
+    scene.store.append([answer])
+
+
+MODEL = {"margin": 0.04, "classes": ["oak", "elm"], "neighbours": [{"item": 1, "label": "elm", "distance": 0.5}]}
+CHANCE = {"drawn": "at random", "probability": 0.1, "predicted": "elm", "neighbours": MODEL["neighbours"]}
+BY_CHANCE = "mixture(margin, share=0.2)"
+
+
+def told(scene: Scene) -> Scene:
+    """A running loop with a random share: item 300 tests, chance drew 301, a model chose 302 and 304."""
+    scene.settings = shares(scene)
+    scene.imported().asks(40).answers(30).round(0, 0.75, 0.51, 0.91)
+    put(scene, 304, Purpose.POOL, 0, {**MODEL, "neighbours": []}, BY_CHANCE)
+    near = [{"item": 304, "label": "oak", "distance": 0.1}, {"item": 301, "label": "elm", "distance": 0.2}]
+    put(scene, 301, Purpose.POOL, 0, CHANCE, BY_CHANCE)
+    put(scene, 300, Purpose.TEST, None, {})
+    put(scene, 302, Purpose.POOL, 0, {**MODEL, "neighbours": near}, BY_CHANCE)
+    return scene
+
+
+def test_an_item_says_what_it_holds_who_said_what_and_why_it_was_asked(scene: Scene) -> None:
+    markup = get(letters(told(scene)), "/items/302").text
+    said = plain(markup)
+    assert "letter 302: <i>dear</i> sir" in said
+    assert "letter 302: &lt;i&gt;dear&lt;/i&gt; sir" in markup
+    assert "The model wavered between oak and elm: their chances differ by 4 %." in said
+    assert "minji oak 2026-03-02 12:00 UTC 9 s" in said
+    assert 'href="/items/304"' in markup
+    assert "letter 304" in said
+    assert "<script" not in markup
+
+
+def test_reasons_come_in_korean_where_that_is_set(scene: Scene) -> None:
+    told(scene)
+    changed = replace(scene.settings, server=replace(scene.settings.server, language="ko"))
+    scene.store.add_setting(to_json(changed))
+    markup = get(letters(scene), "/items/302").text
+    assert '<p lang="ko">모델이 다음 답 사이에서 망설였습니다: oak, elm' in markup
+
+
+def test_the_pages_of_a_test_item_and_of_one_that_chance_drew_differ_by_the_item_alone(scene: Scene) -> None:
+    app = letters(told(scene))
+    pages = [get(app, f"/items/{item}").text.replace(str(item), "N").replace(str(item + 1), "M") for item in (300, 301)]
+    assert pages[0] == pages[1]
+    assert "Chosen at random." in pages[0]
+    assert "elm" not in pages[0]
+    rows = re.findall(r"<li>.*?</li>", get(app, "/items").text, flags=re.S)
+    by_item = {item: row.replace(item, "N") for item in ("300", "301", "302") for row in rows if f"/{item}" in row}
+    assert by_item["300"] == by_item["301"] == by_item["302"]
+
+
+def test_an_item_that_chance_drew_is_nobodys_neighbour_while_the_loop_runs(scene: Scene) -> None:
+    app = letters(told(scene))
+    assert "/items/301" not in get(app, "/items/302").text
+    assert "/items/1" not in get(app, "/items/301").text
+    scene.stopped("budget", Verdict.NOT_REACHED)
+    assert 'href="/items/301"' in get(app, "/items/302").text
+
+
+def test_without_a_random_share_all_pages_of_a_running_loop_say_the_same(scene: Scene) -> None:
+    scene.imported().asks(6).answers(6).round(0, 0.75, 0.51, 0.91)
+    put(scene, 302, Purpose.POOL, 0, MODEL, "margin")
+    put(scene, 300, Purpose.TEST, None, {})
+    app = letters(scene)
+    pages = [get(app, f"/items/{item}").text.replace(str(item), "N").replace(str(item + 1), "M") for item in (300, 302)]
+    assert pages[0] == pages[1]
+    assert "Why it was asked is told once the loop has stopped." in pages[0]
+
+
+def test_after_the_stop_a_page_says_the_side_and_the_prediction(scene: Scene) -> None:
+    app = letters(told(scene).look(1, 0, 66, 102, 0.6, Verdict.NOT_REACHED))
+    assert not re.search(
+        "test item|predicted|to learn from", plain(get(app, "/items/300").text + get(app, "/items").text)
+    )
+    scene.stopped("budget", Verdict.NOT_REACHED)
+    assert "It was a test item. The model predicted elm." in plain(get(app, "/items/300").text)
+    assert "It was an item to learn from." in plain(get(app, "/items/302").text)
+    assert "predicted elm" in plain(get(app, "/items").text)
+
+
+def test_only_what_somebody_answered_has_a_page(scene: Scene) -> None:
+    app = letters(told(scene))
+    answered = set(range(30)) | {300, 301, 302, 304}
+    for item in (30, 33, 39, 303, 306, 599, 600, 10**12):
+        for path in (f"/items/{item}", f"/items/{item}/picture"):
+            response = get(app, path)
+            assert response.status_code == 404
+            assert "There is no such page here." in response.text
+    assert all(get(app, f"/items/{item}").status_code == 200 for item in answered)
+    assert get(app, "/items/-1").status_code == get(app, "/items/1/../2x").status_code == 404
+
+
+def test_the_list_has_fifty_items_a_page_the_newest_first(scene: Scene) -> None:
+    app = letters(scene.imported().asks(200).answers(60))
+    first, second = get(app, "/items").text, get(app, "/items?page=2").text
+    assert re.findall(r'href="/items/(\d+)"', first) == [str(n) for n in range(59, 9, -1)]
+    assert re.findall(r'href="/items/(\d+)"', second) == [str(n) for n in range(9, -1, -1)]
+    assert 'rel="next" href="/items?page=2"' in first
+    assert 'rel="prev" href="/items?page=1"' in second
+    assert get(app, "/items?page=3").status_code == get(app, "/items?page=0").status_code == 404
+    assert get(app, "/items?page=x").text == first
+
+
+def test_before_the_first_answer_the_list_is_empty(scene: Scene) -> None:
+    assert "Items stand here as soon as somebody has answered." in plain(get(letters(scene.imported()), "/items").text)
+    assert "/items" not in get(letters(scene), "/").text
+    assert 'href="/items"' in get(letters(scene.asks(3).answers(1)), "/").text
+
+
+def test_every_version_is_shown_with_the_reason_why_it_does_not_count(scene: Scene) -> None:
+    scene.imported().asks(3).answers(3)
+    later = [NOW + timedelta(minutes=minute) for minute in range(8)]
+
+    def says(number: str, minute: int, kind: AnswerKind, raw: str, person: str) -> Annotation:
+        return Annotation("people", number, later[minute], kind, raw, person, ask="ask-1")
+
+    scene.store.append(
+        [
+            says("1", 0, AnswerKind.SUBMITTED, '"elm"', "minji"),
+            says("a", 1, AnswerKind.SKIPPED, '""', "arthur"),
+            says("b", 2, AnswerKind.SUBMITTED, '"beech"', "nora"),
+            says("c", 3, AnswerKind.SUBMITTED, '"oak"', "kim"),
+            says("c", 4, AnswerKind.RETRACTED, '""', "kim"),
+            says("d", 5, AnswerKind.SUBMITTED, '"oak"', "lee"),
+            says("e", 6, AnswerKind.SUBMITTED, '"elm"', "lee"),
+        ]
+    )
+    said = plain(get(letters(scene), "/items/1").text)
+    assert "minji oak does not count: it was changed later" in said
+    assert "minji elm 2026" in said
+    assert "arthur skipped does not count: it gives no label" in said
+    assert 'nora not usable does not count: unknown label "beech"' in said
+    assert "kim oak does not count: it was withdrawn" in said
+    assert "kim withdrawn does not count: it gives no label" in said
+    assert "lee oak does not count: a newer answer of the same person counts" in said
+    assert "lee elm 2026" in said
+
+
+def test_pictures_come_from_the_items_own_row_and_are_nothing_but_pictures(scene: Scene, tmp_path: Path) -> None:
+    scene.imported().asks(3).answers(3)
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "pictures" / "1.png").write_bytes(b"\x89PNG a picture")
+    (tmp_path / "secret.png").write_bytes(b"secret")
+    app = letters(scene, tmp_path / "pictures")
+    response = get(app, "/items/1/picture")
+    assert (response.status_code, response.mimetype, response.data) == (200, "image/png", b"\x89PNG a picture")
+    assert response.headers["X-Content-Type-Options"] == "nosniff"
+    assert 'src="/items/1/picture"' in get(app, "/items/1").text
+    for path in ("/items/2/picture", "/items/1/picture/../../../secret.png", "/items/..%2fsecret.png/picture"):
+        assert get(app, path).status_code == 404
+    assert get(app, "/items/1/picture?path=../secret.png").data == response.data
+    assert get(letters(scene), "/items/1/picture").status_code == 404
+    guarded = letters(scene, tmp_path / "pictures", token="t0ken")
+    assert get(guarded, "/items/1/picture").status_code == 401
+
+
+def test_a_file_that_is_no_picture_is_not_sent(scene: Scene, tmp_path: Path) -> None:
+    class Odd(Letters):
+        def shown(self, rows: Sequence[str]) -> list[dict[str, Any]]:
+            return [{"image": tmp_path / "page.svg"} for _ in rows]
+
+    (tmp_path / "page.svg").write_text("<svg/>")
+    app = app_of(scene.imported().asks(3).answers(3).path, source=Odd)
+    assert get(app, "/items/1/picture").status_code == 404
+    assert "page.svg is no picture that can be shown" in plain(get(app, "/items/1").text)
+
+
+def test_rows_are_shown_with_the_names_of_their_columns(scene: Scene) -> None:
+    class Rows(Letters):
+        def shown(self, rows: Sequence[str]) -> list[dict[str, Any]]:
+            return [{"row": {"age": int(row), "note": "well"}} for row in rows]
+
+    app = app_of(scene.imported().asks(3).answers(3).path, source=Rows)
+    assert "age 1 note well" in plain(get(app, "/items/1").text)
+    assert "age 2 · note well" in plain(get(app, "/items").text)
+
+
+def test_data_that_cannot_be_read_any_more_is_said_in_its_place(scene: Scene) -> None:
+    def gone() -> Any:
+        raise DataError("cannot find letters.csv: put it back.")
+
+    app = app_of(scene.imported().asks(3).answers(3).path, source=gone)
+    assert "cannot find letters.csv: put it back." in plain(get(app, "/items/1").text)
+    assert get(app, "/items").status_code == 200
+
+
+def test_the_pages_of_items_need_nothing_that_their_policy_forbids(scene: Scene) -> None:
+    app = letters(told(scene))
+    for path in ("/items", "/items/302", "/items/300"):
+        markup = get(app, path).text
+        assert not re.search(r"\sstyle=|<style|\son\w+=|<script", markup)
+        linked = re.findall(r'(?:src|href)="([^"#]+)"', markup)
+        assert linked
+        assert all(get(app, link).status_code == 200 for link in linked)
+
+
 # who may read
 
 
 def test_with_a_token_the_pages_are_for_those_who_bring_it(scene: Scene) -> None:
-    client = client_of(app_of(scene.running().path, token="t0ken"))
+    app = app_of(scene.running().path, token="t0ken")
     for path in ("/", "/status.json"):
+        client = client_of(app)
         refused = client.get(path)
         assert refused.status_code == 401
         assert "This dashboard needs a token." in (refused.text if path == "/" else refused.json["headline"])
@@ -555,6 +784,23 @@ def test_with_a_token_the_pages_are_for_those_who_bring_it(scene: Scene) -> None
         assert client.get(f"{path}?token=t0ke").status_code == 401
     for path in ("/health", "/static/style.css"):
         assert client.get(path, buffered=True).status_code == 200
+
+
+def test_a_browser_that_brought_the_token_once_goes_from_page_to_page(scene: Scene) -> None:
+    app = app_of(scene.running().path, token="t0ken")
+    client = client_of(app)
+    assert client.get("/items").status_code == client.get("/items/1").status_code == 401
+    (cookie,) = client.get("/?token=t0ken").headers.getlist("Set-Cookie")
+    assert "HttpOnly" in cookie
+    assert "SameSite=Strict" in cookie
+    assert "t0ken" not in cookie
+    assert client.get("/items").status_code == client.get("/items/1").status_code == 200
+    assert client.get("/?token=t0ke").status_code == 401, "who brings a wrong one is not let in by the ticket"
+    assert client.get("/", headers={"Authorization": "Bearer wrong"}).status_code == 401
+    other = client_of(app_of(scene.path, token="another"))
+    other.set_cookie("active-loop", cookie.partition("=")[2].partition(";")[0])
+    assert other.get("/items").status_code == 401
+    assert "Set-Cookie" not in client_of(app).get("/?token=wrong").headers
 
 
 def test_a_server_for_everybody_needs_a_token(scene: Scene) -> None:
