@@ -162,6 +162,15 @@ def test_weights_and_quality_by_hand() -> None:
     assert found.quality(("x", "y"))[18] == pytest.approx((0.707107 * 0.2 + 1.5 * 0.95) / 2.207107, abs=1e-6)
 
 
+def test_a_tie_of_the_model_is_right_in_part_whatever_the_order_of_the_classes() -> None:
+    """Right on 18 of 30, and on half of the other 12: 0.8, so it weighs what it does above."""
+    votes, _ = two_people()
+    proba = {item: np.array([0.8, 0.2] if item < 18 else [0.5, 0.5]) for item in votes}
+    turned = {item: chances[::-1] for item, chances in proba.items()}
+    for chances, classes in ((proba, ("x", "y")), (turned, ("y", "x"))):
+        assert crowdlab(votes, chances, classes).model == pytest.approx(0.5 * 2**0.5)
+
+
 def test_scores_of_one_person_by_hand() -> None:
     """All weigh 1, two classes: known (2 p + 0.5) / 3, new (p + 0.5) / 2. 0.367, 0.9 against 0.525, 0.75."""
     votes = {4: {"ann": "x"}, 7: {"ann": "y"}}
@@ -234,13 +243,13 @@ def test_where_two_people_differ_the_model_says_who_is_right(seed: int) -> None:
 
 
 def test_a_label_needs_a_lead_and_its_agreement_is_the_share_of_votes_for_it() -> None:
-    seen = WORLDS["good people"]
+    seen = WORLDS["five classes, poor model"]
     found = settle(seen.votes, seen.proba, seen.classes)
     chances = quality._evened(seen.votes, seen.proba, seen.classes)[0]
     posterior = crowdlab(seen.votes, chances, seen.classes).posterior
     leads = {item: np.diff(np.sort(posterior[item])[-2:])[0] for item in found}
     assert {item for item in found if found[item] == Consensus()} == {item for item in found if leads[item] < 0.05}
-    assert 0 < sum(found[item].label is None for item in found) < 20
+    assert 5 < sum(found[item].label is None for item in found) < 100
     for item, each in found.items():
         if each.label:
             assert each.agreement == [*seen.votes[item].values()].count(each.label) / len(seen.votes[item])
@@ -277,7 +286,7 @@ def arbitrary(seed: int, n: int, n_people: int, n_classes: int) -> World:
 worlds = st.builds(arbitrary, st.integers(0, 10**6), st.integers(0, 80), st.integers(1, 5), st.integers(1, 5))
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=40)
 @given(seen=worlds, n=st.integers(0, 60))
 def test_any_votes_are_weighed(seen: World, n: int) -> None:
     found = crowdlab(seen.votes, seen.proba, seen.classes)
@@ -292,7 +301,7 @@ def test_any_votes_are_weighed(seen: World, n: int) -> None:
     assert set(asked) <= set(found.labels)
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=40)
 @given(seen=worlds, seed=st.integers(0, 1000))
 def test_the_order_of_items_people_and_classes_does_not_matter(seen: World, seed: int) -> None:
     turned = {item: dict(reversed(given.items())) for item, given in reversed(seen.votes.items())}
