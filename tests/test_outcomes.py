@@ -173,7 +173,7 @@ def test_the_newest_answer_of_a_person_is_the_one_vote(scene: Scene) -> None:
 
 
 @row("two people answered differently")
-def test_two_people_who_differ_leave_no_label_and_a_third_settles_it(scene: Scene) -> None:
+def test_two_people_who_differ_leave_no_label_and_the_item_is_asked_about_again(scene: Scene) -> None:
     ask = scene.asks()[0]
     spent = scene.spent
     scene.answer(ask, "ham")
@@ -182,6 +182,10 @@ def test_two_people_who_differ_leave_no_label_and_a_third_settles_it(scene: Scen
     assert found is not None
     assert (found.label, found.disputed, found.votes) == (None, True, {"ham": 1, "spam": 1})
     assert (scene.status().disputed, scene.spent) == (1, spent)
+    for other in scene.loop.store.unanswered():
+        scene.answer(other, "ham")
+    assert scene.merged(ask) == found
+    assert scene.times_asked(ask) == 2
 
 
 @row("the answer was deleted")

@@ -120,14 +120,16 @@ class LabelStudio(Project):
         """Have a task handed to so many different people, those who answered it counted.
 
         An import gives every task the number of its project, so this comes after it. Label Studio reckons whether a
-        task is finished when it is answered, not when its number changes: that is told along with it.
+        task is finished when it is answered, not when its number changes: that is told along with it. It hands a task
+        out by the number of answers, so that a second one of the same person must not take the place of somebody else.
         """
-        if task.overlap == people:
+        answered = self._answered_by(task)
+        overlap = people + len(task.annotations or []) - len(answered)
+        if task.overlap == overlap:
             return
-        finished = len(self._answered_by(task)) >= people
         self._server.write(
             f"ask {people} people about task {task.id} of project {self.project}",
-            lambda sdk: sdk.tasks.update(str(task.id), overlap=people, is_labeled=finished),
+            lambda sdk: sdk.tasks.update(str(task.id), overlap=overlap, is_labeled=len(answered) >= people),
         )
 
     def _answered_by(self, task: Any) -> set[str]:
