@@ -5,8 +5,9 @@
     python benchmarks/people.py suspects   # labels that look wrong: how many are, how many of the wrong are found
 
 Five people: two are wrong half as often as the noise says, two as often, and the fifth names any class. Who is wrong
-names one class more often than another, by a habit of one's own. Without noise all five are right. What a person would
-say of an item is drawn once per seed, so that rules and ways are compared on the same answers, in pairs.
+names one class more often than another, by a habit of one's own. Without noise all five are right. With `--alike`, and
+always for suspects, all are wrong as often as the noise says. What a person would say of an item is drawn once per
+seed, so that rules and ways are compared on the same answers, in pairs.
 """
 
 from __future__ import annotations
@@ -33,6 +34,9 @@ DATA = Path(__file__).resolve().parents[1].parent / "shared" / "data"
 
 SETS = ("trec6", "adult", "mnist10k")
 NOISE = (0.0, 0.1, 0.2, 0.3)
+SLIGHT = (0.0, 0.02, 0.05, 0.1, 0.2)
+"""The noise where labels are suspected: few lists are looked through where a fifth of all labels is wrong."""
+
 PEOPLE = 5
 FOLDS = 5
 
@@ -64,11 +68,13 @@ class World:
     seed: int
 
     @classmethod
-    def of(cls, name: str, folder: Path, noise: float, seed: int) -> World:
+    def of(cls, name: str, folder: Path, noise: float, seed: int, alike: bool = False) -> World:
+        """People are wrong as the module says, or all equally often."""
         data_set = DATA_SETS[name]
         split = label_sets.split(data_set, label_sets.load(data_set, folder), seed)
         rng = np.random.default_rng([seed, round(100 * noise)])
-        said = np.array([_said(split.y, wrong, split.n_outputs, rng) for wrong in _wrong(noise, split.n_outputs)])
+        wrong = [noise] * PEOPLE if alike else _wrong(noise, split.n_outputs)
+        said = np.array([_said(split.y, each, split.n_outputs, rng) for each in wrong])
         order = rng.permuted(np.tile(np.arange(PEOPLE), (len(split.y), 1)), axis=1)
         return cls(data_set, split, said, order, seed)
 
@@ -167,9 +173,11 @@ def merged(arguments: argparse.Namespace) -> Iterator[str]:
     yield "| set | noise | answers per item | " + " | ".join(f"{rule}: right, disputed" for rule in RULES) + " |"
     yield "| --- " * (3 + len(RULES)) + "|"
     for name in arguments.sets:
-        for noise in arguments.noise:
+        for noise in arguments.noise or NOISE:
             for answers in ANSWERS:
-                worlds = [World.of(name, arguments.data, noise, seed) for seed in range(arguments.seeds)]
+                worlds = [
+                    World.of(name, arguments.data, noise, seed, arguments.alike) for seed in range(arguments.seeds)
+                ]
                 found = np.array([[_judged(world, answers, rule) for rule in RULES] for world in worlds])
                 cells = []
                 for place in range(len(RULES)):
@@ -247,8 +255,8 @@ def again(arguments: argparse.Namespace) -> Iterator[str]:
     yield "| set | noise | new only | " + " | ".join(name for name in WAYS if name != "new only") + " |"
     yield "| --- " * (2 + len(WAYS)) + "|"
     for name in arguments.sets:
-        for noise in arguments.noise:
-            worlds = [World.of(name, arguments.data, noise, seed) for seed in range(arguments.seeds)]
+        for noise in arguments.noise or NOISE:
+            worlds = [World.of(name, arguments.data, noise, seed, arguments.alike) for seed in range(arguments.seeds)]
             found = np.array([[spent(world, way, rule) for way, rule in WAYS.values()] for world in worlds])
             gains = [
                 f"{_interval(100 * (found[:, place, 0] - found[:, 0, 0]))} ({100 * found[:, place, 1].mean():.0f} %)"
@@ -262,9 +270,9 @@ def suspects(arguments: argparse.Namespace) -> Iterator[str]:
     yield "| set | noise | chosen | wrong labels | listed | of these wrong | of the wrong, listed |"
     yield "| --- " * 7 + "|"
     for name in arguments.sets:
-        for noise in arguments.noise:
+        for noise in arguments.noise or SLIGHT:
             for chosen in ("random", "margin"):
-                worlds = [World.of(name, arguments.data, noise, seed) for seed in range(arguments.seeds)]
+                worlds = [World.of(name, arguments.data, noise, seed, alike=True) for seed in range(arguments.seeds)]
                 wrong, listed, both = np.sum([_suspected(world, chosen) for world in worlds], axis=0)
                 yield (
                     f"| {name} | {100 * noise:.0f} % | {chosen} | {100 * wrong / ITEMS / len(worlds):.1f} % | "
@@ -311,7 +319,8 @@ def main() -> None:
     parser.add_argument("part", choices=PARTS)
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--sets", nargs="+", choices=SETS, default=SETS)
-    parser.add_argument("--noise", nargs="+", type=float, default=NOISE)
+    parser.add_argument("--alike", action="store_true")
+    parser.add_argument("--noise", nargs="+", type=float, default=())
     parser.add_argument("--data", type=Path, default=DATA)
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
