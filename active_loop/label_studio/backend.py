@@ -206,11 +206,16 @@ class LabelStudio(Project):
         are not answers.
         """
         now = self._clock()
-        if self._reconciled_at is None or now - self._reconciled_at >= self._reconcile_every_s:
-            versions = self._everything()
-            self._reconciled_at = now
-        else:
-            versions = self._changes()
+        try:
+            if self._reconciled_at is None or now - self._reconciled_at >= self._reconcile_every_s:
+                versions = self._everything()
+                self._reconciled_at = now
+            else:
+                versions = self._changes()
+        except LabelingError:
+            # A server that dies in the middle of an answer keeps it, but its task does not say that it changed.
+            self._reconciled_at = None
+            raise
         once = {(version.updated_at, version.id): version for version in versions}
         return [once[key] for key in sorted(once)]
 
