@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
+from .answers import merging as new_merging
 from .answers import reader
-from .domain import Annotation, AnswerKind, Item, Merged, Outcome, Purpose, Split
-from .merge import Parse, merge
+from .domain import Annotation, AnswerKind, AskKind, Item, Merged, Outcome, Purpose, Split
+from .merge import Parse
 from .reasons import Reason, Reasons, readable
 from .settings import Settings, from_json
 from .store import Store
@@ -21,6 +22,9 @@ from .tasks import make_task
 
 PAGE: Final = 50
 """Items on a page of the list."""
+
+_TELLING: Final = (AskKind.RELABEL, AskKind.REPEAT)
+"""What items are asked about again for that never test: such answers are shown once the loop has stopped."""
 
 _UNSAID: Final = {
     Outcome.SKIP: "skipped",
@@ -115,16 +119,25 @@ class _Book:
     def __init__(self, store: Store) -> None:
         found = store.setting()
         settings = from_json(found[1]) if found else Settings()
-        task = make_task(settings.task)
+        people = settings.people
+        counted = {*people.annotators, *people.adjudicators} if people.annotators else ()
         self.reasons = Reasons.of(store)
+        self._items = store.items()
+        self._parse: Parse = reader(make_task(settings.task), counted)
+        self._adjudicators = frozenset(people.adjudicators)
+        shown = [a for a in store.annotations() if not (self.reasons.runs and a.asked in _TELLING)]
         self.said: dict[int, list[Annotation]] = {}
-        for annotation in store.annotations():
+        for annotation in shown:
             if annotation.item is not None:
                 self.said.setdefault(annotation.item, []).append(annotation)
-        self._parse: Parse = reader(task)
-        self._merged = merge((a for each in self.said.values() for a in each), self._parse, task.consensus)
-        self._items = store.items()
+        merging = new_merging(settings, self._may_weigh)
+        merging.add(shown)
+        self._merged = merging.merged
         self._predicted = {} if self.reasons.runs else _predicted(store, self.reasons)
+
+    def _may_weigh(self, position: int) -> bool:
+        """Whether an item may be settled together with others: while the loop runs none is, as none that tests is."""
+        return not self.reasons.runs and self._items[position].split == Split.POOL
 
     def answered(self, position: int) -> Answered:
         item, merged = self._items[position], self._merged[position]
@@ -149,7 +162,7 @@ class _Book:
         answer = self._parse(annotation)
         outcome = Outcome.RETRACTED if annotation.kind == AnswerKind.RETRACTED else answer.outcome
         if outcome == Outcome.LABEL:
-            said, ignored = readable(answer.label or ""), _replaced(annotation, newest)
+            said, ignored = readable(answer.label or ""), self._passed_over(annotation, newest)
         elif outcome == Outcome.INVALID:
             said, ignored = "not usable", answer.problem
         else:
@@ -157,23 +170,33 @@ class _Book:
         person = annotation.person if annotation.ask else ""
         return Version(person, annotation.updated_at, annotation.lead_time_s, said, ignored)
 
+    def _passed_over(self, annotation: Annotation, newest: Sequence[Annotation]) -> str:
+        """Why a label does not count, by what else was said; empty if it does: each person has one vote."""
+        current = next(a for a in newest if (a.source, a.id) == (annotation.source, annotation.id))
+        if current.kind == AnswerKind.RETRACTED:
+            return "it was withdrawn"
+        if current is not annotation:
+            return "it was changed later"
+        there = [a for a in newest if a.kind != AnswerKind.RETRACTED]
+        own = [a for a in there if a.person == annotation.person]
+        votes = [a for a in own if a.asked != AskKind.REPEAT] or own
+        if annotation not in votes:
+            return "the question was repeated to see whether the answer is the same"
+        if votes[-1] is not annotation:
+            return "a newer answer of the same person counts"
+        settling = [a for a in there if self._settles(a)]
+        return "an adjudicator has settled it" if settling and annotation not in settling else ""
+
+    def _settles(self, annotation: Annotation) -> bool:
+        has_label = self._parse(annotation).label is not None
+        return annotation.asked == AskKind.ADJUDICATION and annotation.person in self._adjudicators and has_label
+
 
 def _newest(said: Sequence[Annotation]) -> list[Annotation]:
     """The newest version of each annotation, in the order of time."""
     in_order = sorted(said, key=lambda a: (a.updated_at, a.position or 0))
     newest = {(a.source, a.id): a for a in in_order}
     return [a for a in in_order if newest[a.source, a.id] is a]
-
-
-def _replaced(annotation: Annotation, newest: Sequence[Annotation]) -> str:
-    """Why a label does not count, by what came after it; empty if it does: each person has one vote."""
-    current = next(a for a in newest if (a.source, a.id) == (annotation.source, annotation.id))
-    if current.kind == AnswerKind.RETRACTED:
-        return "it was withdrawn"
-    if current is not annotation:
-        return "it was changed later"
-    by_person = [a for a in newest if a.person == annotation.person and a.kind != AnswerKind.RETRACTED]
-    return "" if by_person[-1] is annotation else "a newer answer of the same person counts"
 
 
 def _outcome(merged: Merged) -> str:

@@ -178,7 +178,7 @@ class Reasons:
         versions = [from_json(body) for body in _versions(store)]
         settings = versions[-1] if versions else Settings()
         stops, asks = store.events("stopped"), store.asks()
-        learned = [ask.batch or 0 for ask in asks if ask.purpose == Purpose.POOL and ask.round != COLD_START]
+        learned = [ask.batch or 0 for ask in asks if ask.round is not None and ask.round > COLD_START]
         return cls(
             language=settings.server.language,
             runs=not (stops and in_force(stops[-1].body, settings)),

@@ -23,6 +23,7 @@ from active_loop.domain import (
     Annotation,
     AnswerKind,
     Ask,
+    AskKind,
     AskState,
     Item,
     Look,
@@ -114,7 +115,7 @@ class Scene:
         self.store.open_round(Round(number, RoundState.OPENED, position, self.store.ask_position(), 1, 0))
         n_test = (self.answered + 2) // 3
         record = {"n_labels": self.answered - n_test, "agreement": None}
-        scores = [] if value is None else [Score(number, "accuracy", value, low, high, n_test)]
+        scores = [] if value is None else [Score(number, self.settings.target.metric, value, low, high, n_test)]
         self.store.rank_round(number, [], record, scores)
         return self
 
@@ -707,6 +708,40 @@ def test_every_version_is_shown_with_the_reason_why_it_does_not_count(scene: Sce
     assert "kim withdrawn does not count: it gives no label" in said
     assert "lee oak does not count: a newer answer of the same person counts" in said
     assert "lee elm 2026" in said
+
+
+def test_questions_that_are_put_again_to_learn_from_alone_are_shown_after_the_stop(scene: Scene) -> None:
+    scene.imported().asks(9).answers(9)
+    plain_page = get(letters(scene), "/items/1").text
+    for number, (kind, person) in enumerate([(AskKind.REPEAT, "minji"), (AskKind.RELABEL, "nora")]):
+        ask = Ask(f"again-{number}", 1, Purpose.POOL, AskState.SENDING, kind=kind)
+        scene.store.mark_open(scene.store.create_batch([], [ask], [ask.id]))
+        again = Annotation("people", ask.id, NOW, AnswerKind.SUBMITTED, '"elm"', person, ask=ask.id)
+        scene.store.append([again])
+    assert get(letters(scene), "/items/1").text == plain_page
+    scene.stopped("budget", Verdict.NOT_REACHED)
+    said = plain(get(letters(scene), "/items/1").text)
+    assert "minji elm does not count: the question was repeated to see whether the answer is the same" in said
+    assert "nora elm 2026" in said
+    assert "No label: disputed" in said
+
+
+def test_what_an_adjudicator_settles_is_no_more_a_matter_of_votes(scene: Scene) -> None:
+    people = replace(scene.settings.people, annotators=("minji",), adjudicators=("kim",))
+    scene.settings = replace(scene.settings, people=people)
+    scene.imported().asks(3).answers(3)
+    ask = Ask("settle", 1, Purpose.POOL, AskState.SENDING, kind=AskKind.ADJUDICATION)
+    scene.store.mark_open(scene.store.create_batch([], [ask], [ask.id]))
+    scene.store.append(
+        [
+            Annotation("people", "s", NOW, AnswerKind.SUBMITTED, '"elm"', "kim", ask="settle"),
+            Annotation("people", "x", NOW, AnswerKind.SUBMITTED, '"elm"', "stranger", ask="ask-1"),
+        ]
+    )
+    said = plain(get(letters(scene), "/items/1").text)
+    assert "minji oak does not count: an adjudicator has settled it" in said
+    assert "kim elm 2026" in said
+    assert "stranger not usable does not count: stranger is not among people.annotators" in said
 
 
 def test_pictures_come_from_the_items_own_row_and_are_nothing_but_pictures(scene: Scene, tmp_path: Path) -> None:
