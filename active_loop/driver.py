@@ -1,7 +1,7 @@
 """Whoever calls `step()` again and again: waits, is woken, and goes on when the world is back.
 
 The loop knows what to do next; this knows only when to ask it. A labelling place that cannot be reached is
-waited for with growing pauses; every other error ends the run, with nothing lost.
+waited for with growing pauses, which end when it calls; every other error ends the run, with nothing lost.
 """
 
 from __future__ import annotations
@@ -35,16 +35,25 @@ class Driver:
 
     `wake()` (from any thread: a webhook, a finished fit) makes it look for answers at once; without it looks every
     `poll_s` seconds. Between two looks at least `calm_s` seconds pass, so that a hundred answers in a second are a
-    few looks; what the answers call for is done at once all the same.
+    few looks; what the answers call for is done at once all the same. While the place cannot be reached, `rest` waits
+    the seconds until the next try, or until `wake()`.
     """
 
-    def __init__(self, loop: Loop, *, poll_s: float = 5.0, calm_s: float = 0.0) -> None:
+    def __init__(
+        self,
+        loop: Loop,
+        *,
+        poll_s: float = 5.0,
+        calm_s: float = 0.0,
+        rest: Callable[[float], object] | None = None,
+    ) -> None:
         self._loop = loop
         self._poll_s = poll_s
         self._calm_s = calm_s
         self._calm_until = 0.0
         self._wake = threading.Event()
         self._pause = threading.Event()
+        self._rest_for = rest or self._wake.wait
         self.notice = ""
         """What keeps the loop from going on, in words; empty while all is well. For other threads to read."""
 
@@ -70,8 +79,10 @@ class Driver:
                 raise
             except LabelingError as error:
                 self.notice = f"{error} The next try is in {pause_s:.0f} s."
+                self._wake.clear()
                 report(Unreachable(error, pause_s))
-                self._pause.wait(pause_s)
+                if not self._pause.is_set():
+                    self._rest_for(pause_s)
                 pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
                 continue
             pause_s, self.notice = _SHORTEST_PAUSE_S, ""
