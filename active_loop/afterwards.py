@@ -33,7 +33,9 @@ class Afterwards:
         Brought test items all have an answer: nothing is left on which that model could be compared, and none is made.
         """
         looks = [] if self.standing.plan.brought else self.store.looks()
-        if not looks or looks[-1].verdict != Verdict.CERTIFIED or self.store.events("refitted"):
+        stop = self.store.events("stopped")[-1].position
+        known = any(event.position > stop for event in self.store.events("refitted"))
+        if not looks or looks[-1].verdict != Verdict.CERTIFIED or known:
             return None
         look, order, merged = looks[-1], self.standing.test_order, self.standing.merged()
         unseen = [place for place, item in enumerate(order) if item not in merged]

@@ -1,15 +1,24 @@
-"""What may be changed while a loop runs: what the items rest on never, what the claim is about not after a score."""
+"""What may be changed while a loop runs, and what a change does to the claim.
+
+What items, splits and the numbering of rounds rest on stays for ever. What the claim is about may change, but a claim
+that is chosen after a score was shown is tested on items whose answers nobody had seen then: the looks go on further
+down the test order, and the numbers of the looks, and so the error that they spend, go on as well.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Self
 
+from .domain import COLD_START, Decision, Split
 from .errors import ConfigError
-from .settings import Settings, differences, from_json
+from .settings import LookPlan, Settings, differences, from_json
+from .stopping import in_force
 from .store import Store
 
-_FIXED = ("seed", "data", "query.n0", "query.retrain_every")
-"""What the items, their order and the numbering of rounds rest on: never changed once items are there."""
+_FIXED = ("seed", "data", "task.kind", "query.n0", "query.retrain_every")
+"""What the items, their order, their labels and the numbering of rounds rest on: never changed once items are there."""
 
 _ENDS = (
     *("budget.answers", "budget.hours", "budget.money", "budget.price_per_hour", "budget.seconds_per_label"),
@@ -17,33 +26,147 @@ _ENDS = (
 )
 """What the end rests on: one that was moved after a score was shown is a choice, and opens no gate."""
 
-_CLAIMED = (
-    *("task.kind", "task.classes", "target", "features", "model"),
-    *("query.strategy", "query.random_share", "query.cold_start", "people"),
-)
-"""What the claim is about: not changed once a score was shown."""
+_HELD = ("query.random_share", "query.cold_start", "people.test_overlap")
+"""What a comparison, or the plan of the looks, rests on: not changed once a score was shown."""
+
+_MODEL = ("task.classes", "features", "model", "people")
+"""What the model is, and what it learns: after a change its predictions have to settle again."""
+
+_CLAIMED = (*_MODEL, "target", "query.strategy")
+"""What the claim is about."""
+
+LOOK = "target.looks_by_hand"
 
 
-def refuse_changes(store: Store, settings: Settings) -> None:
-    """Refuse settings that would take the ground from under what the store holds: `ConfigError` names the keys."""
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What a new version of the settings does to the claim, as it is recorded with it.
+
+    `keys` changed. The looks from now on, of which there were `looks` before, use test items from the place `first` of
+    the test order on; `left` items are there. Readings use answers from the place `stale` on: others were given before
+    there were these classes. `settles` says that the model has to settle again, `look` that a person asks for a look.
+    """
+
+    keys: tuple[str, ...]
+    looks: int
+    first: int
+    left: int
+    stale: int
+    settles: bool
+    look: bool
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def of(cls, body: Mapping[str, Any]) -> Self:
+        """What `as_dict` wrote."""
+        return cls(**{**body, "keys": tuple(body["keys"])})
+
+    @property
+    def sentence(self) -> str:
+        """What it does to the certificate, in one sentence."""
+        what = "a look was asked for by hand" if self.keys == (LOOK,) else f"{', '.join(self.keys)} changed"
+        if not self.first:
+            return f"{what} before any score was shown: the claim is the new one, and costs nothing."
+        settle = "; before it, the model has to settle again" if self.settles else ""
+        return (
+            f"{what} after scores were shown: the next look uses test items whose answers nobody has seen, of which "
+            f"{self.left} are left{settle}; {self.looks} looks keep the error that they spent."
+        )
+
+
+def change_of(store: Store, settings: Settings) -> Change | None:
+    """What these settings, if they are new, do to the claim; None where they leave it alone.
+
+    Raises `ConfigError`, which names the keys, for what would take the ground from under what the store holds.
+    """
     known = store.setting()
     if not known or not store.n_items():
-        return
-    changed = differences(from_json(known[1]), settings)
-    fixed = [key for key in changed if _within(key, _FIXED)]
-    if from_json(known[1]).is_search != settings.is_search:
+        return None
+    before = from_json(known[1])
+    changed = differences(before, settings)
+    _refuse_fixed(before, settings, [key for key in changed if _within(key, _FIXED)])
+    claimed = tuple(key for key in changed if _within(key, _CLAIMED))
+    held = [key for key in changed if _within(key, _HELD)]
+    asked = settings.target.looks_by_hand > before.target.looks_by_hand
+    if not store.scores():
+        return Change(claimed, len(store.looks()), 0, 0, 0, settles=False, look=True) if asked else None
+    if held:
+        raise ConfigError(
+            f"cannot change {', '.join(held)} now: scores on the test items were shown already, and what they are "
+            "compared with rests on it; put the old value back, or start a new loop folder."
+        )
+    return _change(store, claimed, asked) if claimed else None
+
+
+def _change(store: Store, claimed: tuple[str, ...], asked: bool) -> Change:
+    """A change after a score: what is left to test it with. `ConfigError` where nothing is."""
+    first, left = _unseen(store)
+    if left < 1:
+        raise ConfigError(
+            f"cannot change {', '.join(claimed)} now: scores were shown, so a new claim needs test items whose answers "
+            "nobody has seen, and none is left; put the old value back, or start a new loop folder."
+        )
+    classes = any(_within(key, ("task.classes",)) for key in claimed)
+    settles = any(_within(key, _MODEL) for key in claimed)
+    return Change(claimed, len(store.looks()), first, left, first if classes else 0, settles, asked)
+
+
+def _refuse_fixed(before: Settings, settings: Settings, fixed: list[str]) -> None:
+    if before.is_search != settings.is_search:
         fixed.append("target.metric")  # a search has reserved nothing, and everything else has
+    elif settings.is_search and before.target.positive != settings.target.positive:
+        fixed.append("target.positive")  # what was read so far was chosen for another class
     if fixed:
         raise ConfigError(
-            f"cannot change {', '.join(fixed)}: the items and their test order rest on it since the import; "
-            "start a new loop folder instead."
+            f"cannot change {', '.join(fixed)}: the items, their test order and their labels rest on it since the "
+            "import; start a new loop folder instead."
         )
-    claimed = [key for key in changed if _within(key, _CLAIMED)]
-    if claimed and store.scores():
-        raise ConfigError(
-            f"cannot change {', '.join(claimed)} now: scores on the test items were shown already, and a claim "
-            "chosen after them would not be honest; put the old value back, or start a new loop folder."
-        )
+
+
+def _unseen(store: Store) -> tuple[int, int]:
+    """The place of the test order from which on no answer is known, and how many items are there."""
+    plan = LookPlan.of(store.events("imported")[0].body)
+    ranks = {item.position: item.test_rank for item in store.items() if item.split == Split.TEST}
+    seen = [ranks[a.item] for a in store.annotations() if a.item in ranks]
+    first = 1 + max((rank for rank in seen if rank is not None and rank < plan.reserved), default=-1)
+    return first, plan.reserved - first
+
+
+def changes(store: Store) -> list[tuple[int, Change]]:
+    """All changes of the claim in their order, each with the version of the settings that made it."""
+    return [
+        (event.body["setting"], Change.of({k: v for k, v in event.body.items() if k != "setting"}))
+        for event in store.events("changed")
+    ]
+
+
+def ended(store: Store, settings: Settings) -> Decision | None:
+    """The decision that ended the loop; None while it goes on, and once its reason, or the claim, was changed."""
+    stops, changed = store.events("stopped"), store.events("changed")
+    if not stops or (changed and changed[-1].position > stops[-1].position):
+        return None
+    return in_force(stops[-1].body, settings)
+
+
+def plan_of(store: Store) -> LookPlan:
+    """The sizes of the looks, counted from the first test item that may still be used."""
+    found = changes(store)
+    plan = LookPlan.of(store.events("imported")[0].body)
+    return plan.starting(found[-1][1].first) if found else plan
+
+
+def settled_since(store: Store) -> int:
+    """The version of the settings since which the model is the same kind of model."""
+    return max((version for version, change in changes(store) if change.settles), default=0)
+
+
+def look_asked(store: Store) -> bool:
+    """Whether a person asked for a look that has not been made."""
+    found = changes(store)
+    scored = any(r.ranked_at and r.number != COLD_START for r in store.rounds())
+    return bool(scored and found and found[-1][1].look and len(store.looks()) == found[-1][1].looks)
 
 
 def moved_end(before: Settings, now: Settings) -> bool:

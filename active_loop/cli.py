@@ -329,9 +329,12 @@ def export(folder: Path, form: str | None, out: Path | None, as_json: bool) -> N
     if path.suffix not in _ENDINGS.values() or (form and path.suffix != _ENDINGS[form]):
         wanted = _ENDINGS[form] if form else ", ".join(_ENDINGS.values())
         raise ConfigError(f'--out: the name "{path.name}" must end in {wanted}.')
+    from .changes import ended
+    from .report import current_settings
+
     n = _export(folder, path)
     with _store(folder) as store:
-        held_back = not store.events("stopped")
+        held_back = ended(store, current_settings(store)) is None
     if as_json:
         _print_json({"labels": n, "file": str(path), "test_answers_held_back": held_back})
         return

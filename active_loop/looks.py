@@ -75,6 +75,7 @@ def enough(
 def judge(
     number: int,
     round_: int,
+    first: int,
     m: int,
     target: TargetSettings,
     certifiable: bool,
@@ -84,7 +85,7 @@ def judge(
     merged: Mapping[int, Merged],
     rng: np.random.Generator,
 ) -> tuple[Look, list[LookItem]]:
-    """Test the claim at level alpha / 2**number on these items.
+    """Test the claim at level alpha / 2**number on these items, which begin at the place `first` of the test order.
 
     `predicted` (len(items), …) is the mean of the predictions of the round's members. An item without a valid answer is
     overdue, and counts as wrong. With `target.proof` "anytime" the items are all up to the one that proved it, or all
@@ -101,7 +102,7 @@ def judge(
     look = Look(
         number=number,
         round=round_,
-        first=0,
+        first=first,
         m=m,
         n=claim.n,
         level=level,

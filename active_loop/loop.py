@@ -18,7 +18,7 @@ import numpy as np
 
 from . import intake, looks, screening
 from .afterwards import Afterwards
-from .changes import refuse_changes
+from .changes import change_of, ended
 from .domain import (
     COLD_START,
     Ask,
@@ -45,7 +45,7 @@ from .runner import Runner
 from .scoring import RoundResult
 from .settings import Settings, check, to_json
 from .standing import Standing
-from .stopping import decide, earlier_round, in_force, limits
+from .stopping import decide, earlier_round, limits
 from .store import Store
 from .tasks import make_task
 
@@ -80,7 +80,7 @@ class Loop:
         self._now = now
         self._uid = uid
         self._republished = self._retired = False
-        refuse_changes(store, settings)
+        change_of(store, settings)
 
     # the only way forward
 
@@ -126,8 +126,9 @@ class Loop:
         body, known = self._settings_text, self.store.setting()
         if known and known[1] == body:
             return None
-        version = self.store.add_setting(body)
-        return Progressed(f"settings version {version}")
+        change = change_of(self.store, self.settings)
+        version = self.store.add_setting(body, change.as_dict() if change else None)
+        return Progressed(change.sentence if change else f"settings version {version}")
 
     @cached_property
     def _settings_text(self) -> str:
@@ -285,7 +286,7 @@ class Loop:
             make_task(settings.task),
             self.standing.test_order,
             result.test_mean,
-            self.standing.merge(round_.annotation_position),
+            self.standing.readable(self.standing.merge(round_.annotation_position)),
             np.random.default_rng([round_.seed, 4, round_.number]),
         )
 
@@ -323,6 +324,7 @@ class Loop:
         return looks.judge(
             number=number,
             round_=judged.number,
+            first=self.standing.plan.first,
             m=self.standing.plan.m(number),
             target=settings.target,
             certifiable=not settings.data.group,  # items of one group are not independent
@@ -352,8 +354,7 @@ class Loop:
 
     def decision(self) -> Decision | None:
         """The decision that ended the loop; None while it goes on, and again after its reason was taken back."""
-        stops = self.store.events("stopped")
-        return in_force(stops[-1].body, self.settings) if stops else None
+        return ended(self.store, self.settings)
 
     # 7. asking
 

@@ -22,6 +22,7 @@ from .again import firsts
 from .agreement import FEWEST, Agreement, Constancy, agreement, constancy
 from .answers import merging as new_merging
 from .chances import ceiling
+from .changes import changes, ended, plan_of
 from .consensus import Votes, too_few
 from .control import Control, chances, is_random
 from .domain import COLD_START, Annotation, Ask, Item, Look, Merged, Purpose, Round, Score, Split, Verdict
@@ -32,7 +33,7 @@ from .reasons import Reasons
 from .records import Source
 from .refit import Refit
 from .settings import METRICS, LookPlan, Settings, from_json, positive_class, time_zone
-from .stopping import at_least, in_force
+from .stopping import at_least
 from .store import Store
 from .tasks import make_task
 
@@ -170,17 +171,18 @@ def _status(store: Store, now: datetime) -> Status:
     asks, waiting, looks = store.asks(), store.incomplete(), tuple(store.looks())
     given = _given(asks, annotations)
     sent_at = store.sent_at()
-    stops = store.events("stopped")
-    stop = in_force(stops[-1].body, settings) if stops else None
+    plan, changed = plan_of(store) if facts else None, changes(store)
+    current = looks[changed[-1][1].looks :] if changed else looks
+    stop = ended(store, settings)
     stopped = f"{stop.reason}: {stop.because}" if stop and stop.because else stop.reason if stop else ""
-    scores = {score.round: score for score in store.scores()}
+    scores = {score.round: score for score in store.scores() if score.metric == settings.target.metric}
     upto = {r.number: r.annotation_position for r in ranked}
-    for look in looks:
+    for look in (each for each in looks if each.metric == settings.target.metric):
         seen = store.look_items(look.number)
         scores[look.round] = Score(look.round, look.metric, look.value, look.low, look.high, look.n)
         upto[look.round] = max([upto[look.round], *(item.annotation or 0 for item in seen)])
     curve = tuple(_curve(ranked, scores, upto, annotations))
-    goes_on = not stopped and not (looks and at_least(looks[-1].verdict, settings.stop_on))
+    goes_on = not stopped and not (current and at_least(current[-1].verdict, settings.stop_on))
     known = [a for a in annotations if ranked and (a.position or 0) <= upto[ranked[-1].number]]
     said = _said(settings, annotations if stopped else known)
     return Status(
@@ -205,10 +207,10 @@ def _status(store: Store, now: datetime) -> Status:
         lead_time_s=sum(a.lead_time_s or 0.0 for a in _newest(annotations)),
         curve=curve,
         looks=looks,
-        verdict=looks[-1].verdict if looks else Verdict.NOT_REACHED,
+        verdict=current[-1].verdict if current else Verdict.NOT_REACHED,
         more_to_certify=more_test_labels(settings, len(looks), _newest_score(settings, curve)),
-        hindrance=_hindrance(settings, facts, looks, curve, asks, known),
-        forecast=_forecast(settings, facts, curve, len(looks), asks, known, now) if goes_on else None,
+        hindrance=_hindrance(settings, plan, current, len(looks), curve, asks, known),
+        forecast=_forecast(settings, facts, plan, curve, len(looks), asks, known, now) if goes_on else None,
         refit=_refit(store),
         control=_control(store) if stopped else None,
         stopped=stopped,
@@ -223,6 +225,7 @@ def _status(store: Store, now: datetime) -> Status:
 def _forecast(
     settings: Settings,
     facts: Mapping[str, Any],
+    plan: LookPlan | None,
     curve: Sequence[CurvePoint],
     looked: int,
     asks: Sequence[Ask],
@@ -237,9 +240,8 @@ def _forecast(
     found = readings and curves_for(
         settings, facts["items"] - facts["reserved"], readings, _best(settings, asks, known)
     )
-    if not found:
+    if not found or plan is None:
         return None
-    plan = LookPlan.of(facts)
     given = _given(asks, known)
     answered = given[Purpose.POOL], given[Purpose.TEST]
     return forecast(found, settings, plan, looked, answered, _pace(settings, asks, known, now))
@@ -256,17 +258,17 @@ def _given(asks: Sequence[Ask], annotations: Iterable[Annotation]) -> dict[Purpo
 
 def _hindrance(
     settings: Settings,
-    facts: Mapping[str, Any],
+    plan: LookPlan | None,
     looks: Sequence[Look],
+    looked: int,
     curve: Sequence[CurvePoint],
     asks: Sequence[Ask],
     known: Sequence[Annotation],
 ) -> str:
     """Why the target cannot be certified; empty if it is, or may be."""
-    if not facts or (looks and looks[-1].verdict == Verdict.CERTIFIED):
+    if plan is None or (looks and looks[-1].verdict == Verdict.CERTIFIED):
         return ""
-    plan = LookPlan.of(facts)
-    return hindrance(settings, plan, len(looks), _newest_score(settings, curve), _best(settings, asks, known))
+    return hindrance(settings, plan, looked, _newest_score(settings, curve), _best(settings, asks, known))
 
 
 def _newest_score(settings: Settings, curve: Sequence[CurvePoint]) -> Score | None:
@@ -444,7 +446,7 @@ def export_rows(store: Store) -> list[ExportRow]:
         merging.add(store.annotations())
         merged, asked = merging.merged, store.asks()
         asks = firsts(asked)
-        open_loop = not store.events("stopped")
+        open_loop = ended(store, settings) is None
         facts = store.events("imported")[0].body if store.n_items() else {}
         n_tested = sum(ask.purpose == Purpose.TEST for ask in asks.values())
         chance = n_tested / facts["items"] if facts else None

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .chances import Proof, proof_of
-from .changes import refuse_changes
+from .changes import change_of
 from .domain import Progressed, StepResult, Stopped
 from .driver import Driver, Report, Unreachable
 from .errors import ActiveLoopError, ConfigError, FolderError, LabelingError
@@ -124,7 +124,7 @@ def session(
         stack.enter_context(FolderLock(folder))
         store = Store(folder / DATABASE)
         stack.callback(store.close)
-        refuse_changes(store, settings)
+        change_of(store, settings)
         own_studio = backend is None and settings.labeling.backend == "label-studio" and not settings.labeling.url
         images = image_root(source, folder) if own_studio else None
         studio = LocalStudio.begin(folder, images) if own_studio else None

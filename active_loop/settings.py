@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any, Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -130,6 +130,9 @@ class TargetSettings:
         "looks",
         'How accuracy is certified: "looks" test at sizes fixed beforehand; "anytime" tests a frozen model after every '
         "answer: fewer answers where it is far above the target, more where it is close.",
+    )
+    looks_by_hand: int = _key(
+        0, "Raise it by one to have the claim tested now, on test items whose answers nobody has seen."
     )
     stop_on: str = _key(
         "auto", 'Stop when "certified" or "likely"; "auto": certified from a budget of 300 on, or with data.test.'
@@ -351,7 +354,8 @@ class LookPlan:
     `m0` = min(clip(0.4·budget, 50, 200), budget/2) items for the first look, 1.5 times as many for each next one,
     at most 0.6·budget and at most the `reserved` ones. Where test items were `brought`, with their answers, these are
     the reserved ones, and every look uses them all. If several `people` are asked about each test item, the same budget
-    pays for as many times fewer.
+    pays for as many times fewer. Items before the `first` one of the test order are spent: their answers were seen
+    before the claim became what it is.
     """
 
     budget: int
@@ -359,6 +363,7 @@ class LookPlan:
     reserved: int
     brought: bool = False
     people: int = 1
+    first: int = 0
 
     @classmethod
     def at_import(cls, n_items: int, budget: int, n_test: int = 0, people: int = 1) -> LookPlan:
@@ -377,11 +382,16 @@ class LookPlan:
         """
         if self.brought:
             return self.reserved
-        return min(math.ceil(self.m0 * 1.5 ** (look - 1)), int(0.6 * self.budget / self.people), self.reserved)
+        planned = min(math.ceil(self.m0 * 1.5 ** (look - 1)), int(0.6 * self.budget / self.people))
+        return min(planned, self.reserved - self.first)
 
     def asked(self, look: int) -> int:
-        """The answers about these that are paid from the budget: none of those that were brought."""
-        return 0 if self.brought else self.people * self.m(look)
+        """The answers about these, and about spent ones, that the budget pays: none of those that were brought."""
+        return 0 if self.brought else self.people * (self.first + self.m(look))
+
+    def starting(self, first: int) -> LookPlan:
+        """The same plan, counted from this place of the test order on."""
+        return replace(self, first=first)
 
     @classmethod
     def of(cls, facts: Mapping[str, Any]) -> LookPlan:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from . import again, looks, pace, screening
 from .answers import merging as new_merging
-from .changes import moved_end
+from .changes import changes, look_asked, moved_end, plan_of, settled_since
 from .domain import COLD_START, IMPORTED, AskKind, History, Item, Merged, Progress, Purpose, Round, RoundState, Split
 from .evaluate import Search
 from .forecast import curves_for
@@ -46,9 +46,10 @@ class Standing:
         """The facts of the first import, which never change: plan of the looks, number of items, key of the ask ids."""
         return self.store.events("imported")[0].body
 
-    @cached_property
+    @property
     def plan(self) -> LookPlan:
-        return LookPlan.of(self.facts)
+        """The sizes of the looks at the claim as it is now."""
+        return plan_of(self.store)
 
     @cached_property
     def items(self) -> list[Item]:
@@ -66,7 +67,7 @@ class Standing:
     def test_order(self) -> list[int]:
         """Positions of the reserved items of the first import, in the order in which they are asked."""
         reserved = [item for item in self.items if item.test_rank is not None]
-        return [item.position for item in sorted(reserved, key=_rank_of)][: self.plan.reserved]
+        return [item.position for item in sorted(reserved, key=_rank_of)][: LookPlan.of(self.facts).reserved]
 
     @cached_property
     def sample(self) -> NDArray[np.int64]:
@@ -125,8 +126,14 @@ class Standing:
         """Whether an item is one to learn from."""
         return self.items[item].split == Split.POOL
 
+    def readable(self, merged: Mapping[int, Merged]) -> Mapping[int, Merged]:
+        """Without test items that were answered when there were other classes."""
+        stale = max((change.stale for _, change in changes(self.store)), default=0)
+        gone = set(self.test_order[:stale])
+        return {item: each for item, each in merged.items() if item not in gone} if gone else merged
+
     def progress(self) -> list[Progress]:
-        """What the gate sees: one entry per ranked round."""
+        """What the gate sees: one entry per ranked round of this kind of model."""
         looked = {look.round for look in self.store.looks()}
         return [
             Progress(r.number, r.record["n_labels"], r.record["agreement"], r.number in looked, r.final and r.entitled)
@@ -134,7 +141,10 @@ class Standing:
         ]
 
     def scored_rounds(self) -> list[Round]:
-        return [r for r in self.store.rounds() if r.state == RoundState.RANKED and r.number != COLD_START]
+        """The ranked rounds since the model became of this kind."""
+        since = settled_since(self.store)
+        ranked = [r for r in self.store.rounds() if r.state == RoundState.RANKED and r.number != COLD_START]
+        return [r for r in ranked if r.setting >= since]
 
     def learned(self, last: Round) -> bool:
         """Whether there is no label that the last round has not learned from."""
@@ -155,7 +165,7 @@ class Standing:
         return History(
             progress=progress,
             scores=tuple(self.store.scores()),
-            looks=tuple(self.store.looks()),
+            looks=tuple(self.store.looks()[self._looks_before :]),
             stop_on=self.settings.stop_on,
             look_is_due=self.gate_open() and self._can_look(),
             over=self.ending() if finished else "",
@@ -164,6 +174,11 @@ class Standing:
             out_of_reach=self._out_of_reach(progress),
             unreachable=self.settings.stop.unreachable,
         )
+
+    @property
+    def _looks_before(self) -> int:
+        """Looks at claims that were changed since."""
+        return max((change.looks for _, change in changes(self.store)), default=0)
 
     def _can_look(self) -> bool:
         """Whether there are test answers to look at, or some may come; a search may have nothing left to draw from."""
@@ -177,7 +192,8 @@ class Standing:
         if not self.settings.stop.unreachable:
             return 0.0
         n_labels = {each.round: each.n_labels for each in progress}
-        readings = tuple((n_labels[score.round], score) for score in self.store.scores() if score.round in n_labels)
+        scores = [score for score in self.store.scores() if score.metric == self.settings.target.metric]
+        readings = tuple((n_labels[score.round], score) for score in scores if score.round in n_labels)
         found = curves_for(self.settings, len(self.pool), readings)
         return 1 - found.chance(self.settings.target.value) if found else 0.0
 
@@ -195,8 +211,9 @@ class Standing:
 
     def gate_open(self) -> bool:
         """Whether a look is due. That of a search begins if the budget pays for its sample, and then stays open."""
-        if not gate(self.progress()) or not self.settings.is_search:
-            return gate(self.progress())
+        is_open = bool(self.scored_rounds()) and (gate(self.progress()) or look_asked(self.store))
+        if not is_open or not self.settings.is_search:
+            return is_open
         if any(state != TestState.EXCLUDED for state in self._drawn().values()):
             return True
         size = self.sample_size()
@@ -219,7 +236,8 @@ class Standing:
 
     def test_prefix(self) -> Prefix:
         """How far the items of the coming look are resolved; none of a search while no look is due."""
-        order, m = self.test_order, self.plan.m(len(self.store.looks()) + 1)
+        plan = self.plan
+        order, m = self.test_order[plan.first :], plan.m(len(self.store.looks()) + 1)
         if self.settings.is_search:
             order, m = self.rest(), (self.sample_size() or 0) if self.gate_open() else 0
         return prefix(order, self._states(order), m)

@@ -270,10 +270,13 @@ class Store:
         self.add_event("created", {"uid": uid})
         return uid
 
-    def add_setting(self, body: str) -> int:
-        """Append a version of the settings (JSON text) and return its number, from 1."""
+    def add_setting(self, body: str, change: dict[str, Any] | None = None) -> int:
+        """Append a version of the settings (JSON text), with what it changes (an event); returns its number, from 1."""
         with self.atomic() as db:
-            return _last_id(db.execute("INSERT INTO setting (body, created_at) VALUES (?, ?)", (body, self._at())))
+            version = _last_id(db.execute("INSERT INTO setting (body, created_at) VALUES (?, ?)", (body, self._at())))
+            if change is not None:
+                self._add_event(db, "changed", {"setting": version, **change})
+            return version
 
     def setting(self, version: int | None = None) -> tuple[int, str] | None:
         """One version of the settings, the newest by default: (number, JSON text)."""

@@ -28,9 +28,10 @@ ROWS: list[set[str]] = [
     {"loop"},
     {"afterwards"},
     {"jobs"},
-    {"standing", "changes"},
+    {"standing"},
     {"report", "answered"},
     {"answers", "reasons"},
+    {"changes"},
     {"store", "label_studio", "local_studio", "expert", "scoring", "runner"},
     {"outlook", "questions"},
     {"planning", "forecast", "hindrance", "screening"},
@@ -58,7 +59,6 @@ SIBLINGS = {
     ("expert", "local_studio"),
     ("intake", "chances"),
     ("runner", "scoring"),
-    ("standing", "changes"),
     ("stopping", "evaluate"),
 }
 
