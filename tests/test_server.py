@@ -17,6 +17,8 @@ from xml.etree import ElementTree
 import httpx
 import pytest
 from flask import Flask
+from loops import open_loop, oracle, write_points
+from loops import settings as loop_settings
 
 from active_loop.control import Comparison, Control, Drawn, sentence, sentence_of_drawn
 from active_loop.domain import (
@@ -39,6 +41,7 @@ from active_loop.errors import ConfigError, DataError
 from active_loop.evaluate import lower_bound, upper_bound
 from active_loop.label_studio import SECRET_HEADER
 from active_loop.server import create_app, serve
+from active_loop.session import dashboard, ml_key
 from active_loop.settings import BudgetSettings, Settings, TargetSettings, TaskSettings, to_json
 from active_loop.store import Store
 
@@ -802,6 +805,30 @@ def test_the_pages_of_items_need_nothing_that_their_policy_forbids(scene: Scene)
         assert all(get(app, link).status_code == 200 for link in linked)
 
 
+_WIDER = """
+const wider = e => e.scrollWidth > e.clientWidth + 1 && getComputedStyle(e).display != "inline";
+return [...document.querySelectorAll("main, main *")].filter(wider).map(e => e.tagName);
+"""
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("width", [360, 1400])
+def test_the_pages_of_items_fit_on_a_telephone_and_on_a_desk(scene: Scene, browser: Any, width: int) -> None:
+    told(scene)
+    address = "a.very.long.address.of.somebody@department.hospital.example.org"
+    scene.store.append([Annotation("people", "z", NOW, AnswerKind.SUBMITTED, '"beech"', address, ask="the-302")])
+    screen = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
+    try:
+        with serve(letters(scene), port=0) as server:
+            for path in ("/items", "/items/302", "/items/300"):
+                browser.get(server.url + path)
+                wide = browser.execute_script(_WIDER)
+                assert wide == [], f"{path} at {width}: something is wider than its place"
+    finally:
+        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
 # who may read
 
 
@@ -939,3 +966,16 @@ def test_many_readers_at_once_all_get_the_page_while_the_loop_writes(scene: Scen
         for reader in readers:
             reader.join()
     assert codes == [200] * 8
+
+
+def test_a_served_folder_shows_its_own_items_and_can_be_attached(tmp_path: Path) -> None:
+    loop = open_loop(tmp_path, oracle(write_points(tmp_path)), loop_settings(server={"port": 0}))
+    while loop.store.annotation_position() < 5:
+        loop.step()
+    item = loop.store.annotations()[0].item
+    with dashboard(tmp_path, loop.settings) as server:
+        said = plain(httpx.get(f"{server.url}/items/{item}").text)
+        (shown,) = loop.source.shown([loop.standing.items[item or 0].row])
+        assert f"x {shown['row']['x']} y {shown['row']['y']}" in said
+        assert httpx.get(f"{server.url}/ml/{ml_key(tmp_path)}/health").json() == {"status": "UP", "loop": "points"}
+        assert httpx.get(f"{server.url}/ml/another/health").status_code == 404
