@@ -248,6 +248,13 @@ def test_a_token_of_five_minutes_alone_is_refused(studio: LocalStudio, person: P
         list(LabelStudio(studio.url, token=person.access(), project=1).collect())
 
 
+def test_the_sdk_renews_a_personal_token_at_the_root_of_the_server(person: Person, proxy: Proxy) -> None:
+    """Of label-studio-sdk 2.1.2. When this fails, docs/label-studio.md need not ask for a legacy token below a path."""
+    with pytest.raises(LabelingError):
+        list(LabelStudio(f"{proxy.url}/below", token=person.personal, project=1).collect())
+    assert [path for _, path in proxy.seen][:1] == ["/api/token/refresh/"]
+
+
 @pytest.mark.parametrize("kind", ["personal", "legacy"])
 def test_neither_errors_nor_logs_nor_doctor_show_a_token(
     scenes: Callable[[str], Scene],
