@@ -23,7 +23,7 @@ from .chances import Proof, proof_of
 from .changes import change_of
 from .domain import Progressed, StepResult, Stopped
 from .driver import Driver, Report, Unreachable
-from .errors import ActiveLoopError, ConfigError, FolderError, LabelingError
+from .errors import ActiveLoopError, ConfigError, FolderError, LabelingError, TokenError
 from .evaluate import doubt, shares_of
 from .intake import refuse_unusable
 from .label_studio import Finding, LabelStudio
@@ -288,8 +288,18 @@ def _introduce(made: Session, store: Store, settings: Settings, dashboard: str, 
     place.resume(store.annotations(), store.tasks())
     address = settings.server.public_url or dashboard
     if address:
-        made.webhook = place.webhook(f"{address.rstrip('/')}/webhook", secret)
         stack.callback(_forget, place)
+        made.webhook = _webhook(place, f"{address.rstrip('/')}/webhook", secret)
+
+
+def _webhook(place: LabelStudio, url: str, secret: str) -> Finding:
+    """Have Label Studio call; where it cannot be told to now, the loop looks for answers by itself."""
+    try:
+        return place.webhook(url, secret)
+    except TokenError:
+        raise
+    except LabelingError as error:
+        return Finding(False, f"{error} The loop goes on, and looks for answers every few seconds instead.")
 
 
 def _forget(place: LabelStudio) -> None:
