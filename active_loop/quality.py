@@ -53,8 +53,8 @@ _SHARED: Final = 30
 
 _LEAD: Final = 0.05
 """How far the quality of a label must exceed that of any other class. What it is itself says little: with several
-classes labels of quality 0.3 are mostly right, with two none is below 0.5. Of labels with less of a lead about half
-were right in simulations (see docs/people.md)."""
+classes labels of quality 0.3 are mostly right, with two none is below 0.5. Of labels with less of a lead half to two
+thirds were right in simulations (see docs/people.md)."""
 
 _COLDEST: Final = 0.1
 _HOTTEST: Final = 10.0
@@ -136,18 +136,20 @@ def settle(votes: Votes, proba: Chances, classes: Sequence[str]) -> dict[int, Co
     """What the votes on each item come to, two or more of them; `agreement` is the share that is for the label.
 
     The label of `crowdlab` on tempered probabilities, whether or not anybody gave it, if its quality exceeds that of
-    any other class by 0.05 or more; else the votes are disputed. By the majority for items without probabilities, and
-    for all if there are `too_few`.
+    any other class by 0.05 or more; else the votes are disputed. But the model counts for no more than people do on
+    average (times the square root of the answers per item): where one class is common, people who are often right still
+    seldom agree more often than that class occurs, and the model alone would make the labels that it learns from. By
+    the majority for items without probabilities, and for all if there are `too_few`.
     """
     found = {item: majority([*given.values()]) for item, given in votes.items()}
     if too_few(votes, proba, classes):
         return found
-    trust = crowdlab(votes, _evened(votes, proba, classes)[0], classes)
-    for item, label in trust.labels.items():
-        given, qualities = [*votes[item].values()], trust.posterior[item]
-        others = np.delete(qualities, classes.index(label))
-        sure = qualities[classes.index(label)] >= others.max() + _LEAD
-        found[item] = Consensus(label, given.count(label) / len(given)) if sure else Consensus()
+    table = _Table.of(votes, _evened(votes, proba, classes)[0], classes)
+    label, (posterior, _, _) = _weighed(table, capped=True)
+    for item, code, qualities in zip(table.items, label, posterior, strict=True):
+        given, name = [*votes[item].values()], classes[code]
+        sure = qualities[code] >= np.delete(qualities, code).max() + _LEAD
+        found[item] = Consensus(name, given.count(name) / len(given)) if sure else Consensus()
     return found
 
 
@@ -299,25 +301,29 @@ _Weighed = tuple[Reals, Reals, float]
 """Posterior (n, C), weights of people (P,), weight of the model."""
 
 
-def _weighed(table: _Table) -> tuple[Places, _Weighed]:
+def _weighed(table: _Table, capped: bool = False) -> tuple[Places, _Weighed]:
     """Labels (n,), and what makes them: weighed by the majority, then by the labels that followed from it."""
     label = table.majority()
-    found = _posterior(table, label)
+    found = _posterior(table, label, capped)
     if found is None:
         return label, (table.proba, np.ones(len(table.people)), 1.0)
     rows, best = np.arange(len(label)), found[0].argmax(axis=1)
     label = np.where(found[0][rows, label] >= found[0][rows, best], label, best)
-    return label, _posterior(table, label) or found
+    return label, _posterior(table, label, capped) or found
 
 
-def _posterior(table: _Table, label: Places) -> _Weighed | None:
-    """What people and model make of each class, weighed by these labels; None where nobody can be weighed."""
+def _posterior(table: _Table, label: Places, capped: bool) -> _Weighed | None:
+    """What people and model make of each class, weighed by these labels; None where nobody can be weighed.
+
+    Capped, the model is taken to be no better than people are on average.
+    """
     shared, n_votes, n_classes = table.shared, table.n_votes, table.counts.shape[1]
     commonest, right = table.accuracy(label)
     if shared.sum() < _SHARED or commonest == 1:
         return None
     people = np.maximum(_LEAST, 1 - (1 - _agreement(table)) / (1 - commonest))
-    model = max(_LEAST, 1 - (1 - right) / (1 - commonest)) * float(np.sqrt(n_votes.mean()))
+    better = max(_LEAST, 1 - (1 - right) / (1 - commonest))
+    model = (min(better, float(people.mean())) if capped else better) * float(np.sqrt(n_votes.mean()))
     agreed = float((table.counts[np.arange(len(label)), label] / n_votes)[shared].mean())
     place = table.item * n_classes + table.code
     said = np.bincount(place, weights=people[table.person], minlength=table.counts.size).reshape(table.counts.shape)

@@ -220,23 +220,20 @@ def doubtful(world: World, votes: Votes, held_out: Chances, chosen: Reals, rng: 
     return quality.doubtful(votes, held_out(), chosen, BATCH, world.classes)
 
 
-WAYS: dict[str, tuple[Again, str]] = {
-    "new only": (nothing, "majority"),
-    "random, majority": (anything, "majority"),
-    "doubtful, majority": (doubtful, "majority"),
-    "random, crowdlab": (anything, "crowdlab"),
-    "doubtful, crowdlab": (doubtful, "crowdlab"),
-}
+WAYS: dict[str, Again] = {"new only": nothing, "any again": anything, "doubtful again": doubtful}
 
 
-def spent(world: World, again: Again, rule: str) -> tuple[float, float]:
-    """Test accuracy once the budget is spent, by margin, and the share of the answers that were not first ones."""
+def spent(world: World, again: Again) -> tuple[float, float]:
+    """Test accuracy once the budget is spent, by margin, and the share of the answers that were not first ones.
+
+    Labels are those of the majority.
+    """
     rng = np.random.default_rng([world.seed, 4])
     times = dict.fromkeys((int(item) for item in rng.permutation(len(world.split.y))[:START]), 1)
     while True:
         votes = world.votes(times)
         held_out = chances(world, votes)
-        labels = labels_of(settled(world, votes, rule, held_out))
+        labels = labels_of(by_majority(votes))
         if sum(times.values()) >= BUDGET:
             return world.accuracy(labels), 1 - len(times) / sum(times.values())
         rest = np.setdiff1d(np.arange(len(world.split.y)), [*times])
@@ -257,7 +254,7 @@ def again(arguments: argparse.Namespace) -> Iterator[str]:
     for name in arguments.sets:
         for noise in arguments.noise or NOISE:
             worlds = [World.of(name, arguments.data, noise, seed, arguments.alike) for seed in range(arguments.seeds)]
-            found = np.array([[spent(world, way, rule) for way, rule in WAYS.values()] for world in worlds])
+            found = np.array([[spent(world, way) for way in WAYS.values()] for world in worlds])
             gains = [
                 f"{_interval(100 * (found[:, place, 0] - found[:, 0, 0]))} ({100 * found[:, place, 1].mean():.0f} %)"
                 for place in range(1, len(WAYS))

@@ -255,6 +255,24 @@ def test_a_label_needs_a_lead_and_its_agreement_is_the_share_of_votes_for_it() -
             assert each.agreement == [*seen.votes[item].values()].count(each.label) / len(seen.votes[item])
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_a_model_does_not_outvote_people_where_one_class_is_common(seed: int) -> None:
+    """Three people, each right on 80 %, agree less often than the class of 75 % occurs, and would weigh nothing."""
+    rng = np.random.default_rng(seed)
+    truth = (rng.random(400) < 0.25).astype(int)
+    right = rng.random((3, 400)) < 0.8
+    votes = {item: {f"p{who}": "xy"[truth[item] ^ (not right[who, item])] for who in range(3)} for item in range(400)}
+    chances = np.clip(0.5 + 0.3 * rng.normal(size=400) + 0.35 * (2 * truth - 1), 0.05, 0.95)
+    proba = {item: np.array([1 - chance, chance]) for item, chance in enumerate(chances)}
+    found = settle(votes, proba, ("x", "y"))
+    one_voice = [item for item, said in votes.items() if len(set(said.values())) == 1]
+    assert max(crowdlab(votes, proba, ("x", "y")).people.values()) < 0.2
+    assert np.mean([found[item].label == votes[item]["p0"] for item in one_voice]) > 0.95
+    simple = {item: majority([*said.values()]) for item, said in votes.items()}
+    share, before = (np.mean([each[item].label == "xy"[truth[item]] for item in votes]) for each in (found, simple))
+    assert share > before - 0.05
+
+
 def test_items_without_probabilities_are_settled_by_the_majority() -> None:
     seen = WORLDS["good people"]
     known = {item: proba for item, proba in seen.proba.items() if item % 2}
