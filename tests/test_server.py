@@ -817,7 +817,7 @@ def test_the_pages_of_items_fit_on_a_telephone_and_on_a_desk(scene: Scene, brows
     told(scene)
     address = "a.very.long.address.of.somebody@department.hospital.example.org"
     scene.store.append([Annotation("people", "z", NOW, AnswerKind.SUBMITTED, '"beech"', address, ask="the-302")])
-    screen = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
+    screen = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
     try:
         with serve(letters(scene), port=0) as server:
