@@ -7,7 +7,7 @@ here asks, or moves what was decided. Like every step, each makes one durable ef
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 
@@ -15,8 +15,11 @@ from . import control, refit
 from .domain import Progressed, Split, StepResult, Verdict, WaitingForTraining
 from .evaluate import truth_codes
 from .jobs import Jobs
-from .scoring import RoundResult, Sides, SidesJob
+from .scoring import RoundResult, Sides, SidesJob, Suspects, SuspectsJob
 from .standing import Standing
+
+_FEWEST = 40
+"""Labels below which none is doubted: a fifth of them would be too few to predict the others by."""
 
 
 class Afterwards:
@@ -71,6 +74,22 @@ class Afterwards:
         found = control.Control.made(shown, arms, len(tested), control.drawn(asks, pool), compared)
         self.store.add_event("control", found.as_dict())
         return Progressed("chosen items were compared with random ones")
+
+    def suspect(self) -> StepResult | None:
+        """Record which labels look wrong, of those to learn from: for people to look at, none is changed."""
+        stop, settings = self.store.events("stopped")[-1].position, self.standing.settings
+        known = any(event.position > stop for event in self.store.events("suspects"))
+        if known or settings.is_search or settings.task.kind != "choice":
+            return None
+        pool = {item: label for item, label in self._labels().items() if self.standing.is_learned(item)}
+        if len(pool) < _FEWEST:
+            return None
+        found = self.jobs.result(lambda: SuspectsJob(self.jobs.fits([pool], [])[0]))
+        if not isinstance(found, Suspects):
+            return self._meanwhile(found, "ready to look for labels that look wrong")
+        listed = [asdict(each) for each in found.found]
+        self.store.add_event("suspects", {"n_labels": found.n_labels, "found": listed})
+        return Progressed(f"{len(listed)} labels look wrong")
 
     def _comparison(
         self, arms: control.Arms, labels: Mapping[int, str], tested: Sequence[int], stop: int

@@ -6,20 +6,40 @@ An annotation keeps the answer as its source wrote it; here is the one place tha
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from . import label_studio
-from .domain import IMPORTED, Annotation, Answer, AnswerKind, Outcome
+from .domain import IMPORTED, Annotation, Answer, AnswerKind, Outcome, Round
 from .merge import Merging, Parse, Together
 from .settings import Settings
 from .tasks import Task, make_task
 
+if TYPE_CHECKING:
+    from .quality import Chances
 
-def merging(settings: Settings, learned: Callable[[int], bool]) -> Merging:
-    """Answers that are read, and merged, as the settings say; `learned` tells whether an item is one to learn from."""
+
+def merging(settings: Settings, learned: Callable[[int], bool], held_out: Chances | None = None) -> Merging:
+    """Answers that are read, and merged, as the settings say; `learned` tells whether an item is one to learn from.
+
+    `held_out` is what a model predicts of items without their own labels, for a merge that heeds it.
+    """
     task, people = make_task(settings.task), settings.people
     counted = {*people.annotators, *people.adjudicators} if people.annotators else ()
-    return Merging(reader(task, counted), task.consensus, Together.of(settings, learned), people.adjudicators)
+    return Merging(reader(task, counted), task.consensus, Together.of(settings, learned, held_out), people.adjudicators)
+
+
+def heard(rounds: Iterable[Round], upto: int) -> Round | None:
+    """The newest round before this place of the answers that predicted items without their own labels."""
+    known = [r for r in rounds if r.record.get("held_out") and r.annotation_position < upto]
+    return known[-1] if known else None
+
+
+def held_out(heard: Round | None) -> Chances:
+    """What a round predicted of items without their own labels; nothing where there is no round."""
+    return {item: np.array(chances) for item, chances in heard.record["held_out"]} if heard else {}
 
 
 def reader(task: Task, people: Collection[str] = ()) -> Parse:

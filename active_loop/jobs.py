@@ -18,7 +18,8 @@ from .domain import COLD_START, Progressed, Round, Split
 from .predictions import Predictions
 from .records import Source
 from .runner import Runner
-from .scoring import Codes, EncodeJob, RoundJob, RoundResult, Sides, SidesJob
+from .scoring import Codes, EncodeJob, RoundJob, RoundResult, Sides, SidesJob, Suspects, SuspectsJob
+from .settings import Settings
 from .sources import check_unchanged
 from .standing import Standing
 from .tasks import make_task
@@ -39,7 +40,9 @@ class Jobs:
         self._features: FeatureFile | None = None
         self._predicted = Predictions(self.cache / "rounds")
 
-    def result(self, make: Callable[[], RoundJob | SidesJob]) -> RoundResult | Sides | Progressed | None:
+    def result(
+        self, make: Callable[[], RoundJob | SidesJob | SuspectsJob]
+    ) -> RoundResult | Sides | Suspects | Progressed | None:
         """What came of the job under way, once; None until it is there. If none is under way, what `make` returns is.
 
         Features are encoded first: that they are there is progress. What is under way may be an earlier job, which is
@@ -48,7 +51,7 @@ class Jobs:
         if not self.runner.busy:
             self.runner.submit(make() if self._features else self.encode())
         found: Any = self.runner.poll()
-        if found is None or isinstance(found, RoundResult | Sides):
+        if found is None or isinstance(found, RoundResult | Sides | Suspects):
             return found
         self._features = found
         return Progressed("features encoded")
@@ -112,6 +115,7 @@ class Jobs:
             n=n if rank else 0,
             seed=round_.seed,
             random_share=0.0 if cold else settings.query.random_share,
+            votes=self.standing.votes(round_.annotation_position) if rank and _doubts(settings) else {},
         )
 
     def fits(self, labels: Sequence[Mapping[int, str]], test: Sequence[int]) -> list[RoundJob]:
@@ -136,3 +140,8 @@ class Jobs:
         labelled = np.array(sorted(labels), dtype=np.int64)
         codes = self.standing.task.encode([labels[int(item)] for item in labelled])
         return replace(job, labelled=labelled, codes=codes)
+
+
+def _doubts(settings: Settings) -> bool:
+    """Whether a round is to say which labels are doubtful, or what is to be thought of votes that differ."""
+    return bool(settings.people.relabel_share) or settings.people.merge == "crowdlab"

@@ -33,9 +33,9 @@ class LabelingBackend(Protocol):
 
     `publish` may be called again with the same asks at any time: what is already there stays as it is, what is
     missing is added, and afterwards every ask has exactly one live task (or an error was raised). `collect` may
-    repeat itself and never invents; it is the only way in for answers. `retire` withdraws what nobody answered,
-    once the loop has stopped. `tasks` says which of the place's own tasks stand for which asks, as far as it knows;
-    nothing where it has none. The others raise `LabelingError` (or `TokenError`) when the place cannot be
+    repeat itself and never invents; it is the only way in for answers. `retire` withdraws what too few people have
+    answered, once the loop has stopped. `tasks` says which of the place's own tasks stand for which asks, as far as
+    it knows; nothing where it has none. The others raise `LabelingError` (or `TokenError`) when the place cannot be
     reached or refuses; nothing is lost then, and the same call is made again later.
     """
 

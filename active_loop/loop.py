@@ -97,7 +97,8 @@ class Loop:
                 return done
         decision = self.decision()
         # Answers are fetched last: a stream of them must not keep what they call for from being done.
-        at_the_end = (self._retire, self.afterwards.refit, self.afterwards.compare)
+        after = self.afterwards
+        at_the_end = (self._retire, after.refit, after.compare, after.suspect)
         effects = at_the_end if decision else (self._train, self._look, self._decide, self._send)
         for effect in effects:
             if done := effect():
@@ -171,7 +172,7 @@ class Loop:
     def _publish(self) -> StepResult | None:
         """Publish the batch that is under way; in the first step of a process, also what should be there already."""
         if not self._republished:
-            open_asks = [ask for ask in self.store.unanswered() if ask.state == AskState.OPEN]
+            open_asks = [ask for ask in self.store.incomplete() if ask.state == AskState.OPEN]
             if open_asks:
                 self.backend.publish(self._publications(open_asks))
             self._republished = True
@@ -431,7 +432,7 @@ class Loop:
 
     def _retire(self) -> StepResult | None:
         """Withdraw what nobody answered, once in a process: the loop has stopped."""
-        left = [ask for ask in self.store.unanswered() if ask.state == AskState.OPEN]
+        left = [ask for ask in self.store.incomplete() if ask.state == AskState.OPEN]
         if not left and self._retired:
             return None
         self.backend.retire(left)  # also with none left: the place may hold spare tasks of answered asks

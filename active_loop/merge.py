@@ -16,12 +16,15 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from .consensus import settle
+from . import consensus
 from .domain import Annotation, Answer, AnswerKind, AskKind, Consensus, Merged, Outcome
 from .settings import Settings
 from .tasks import majority
+
+if TYPE_CHECKING:
+    from .quality import Chances
 
 Parse = Callable[[Annotation], Answer]
 Rule = Callable[[Sequence[str]], Consensus]
@@ -39,11 +42,20 @@ class Together:
     learned: Callable[[int], bool]
 
     @classmethod
-    def of(cls, settings: Settings, learned: Callable[[int], bool]) -> Together | None:
-        """What `people.merge` says; None where each item is settled by itself."""
-        if settings.people.merge == "majority":
-            return None
-        return cls(partial(settle, classes=settings.task.classes), learned)
+    def of(cls, settings: Settings, learned: Callable[[int], bool], held_out: Chances | None = None) -> Together | None:
+        """What `people.merge` says; None where each item is settled by itself.
+
+        `held_out` (item → (C,)) is what a model predicts that has not learned from the item's own label.
+        """
+        classes = settings.task.classes
+        match settings.people.merge:
+            case "dawid_skene":
+                return cls(partial(consensus.settle, classes=classes), learned)
+            case "crowdlab":
+                from . import quality  # it imports scikit-learn
+
+                return cls(partial(quality.settle, proba=held_out or {}, classes=classes), learned)
+        return None
 
 
 class Merging:
@@ -58,7 +70,7 @@ class Merging:
     def __init__(
         self,
         parse: Parse,
-        consensus: Rule = majority,
+        rule: Rule = majority,
         together: Together | None = None,
         adjudicators: Collection[str] = (),
     ) -> None:
@@ -66,7 +78,7 @@ class Merging:
         self.votes: dict[int, dict[str, str]] = {}
         self.repeated: dict[int, dict[str, tuple[str, str]]] = {}
         self._parse = parse
-        self._consensus = consensus
+        self._rule = rule
         self._together = together
         self._adjudicators = frozenset(adjudicators)
         self._adjudicated: set[int] = set()
@@ -89,6 +101,12 @@ class Merging:
         if self._together and any(map(self._together.learned, several)):
             self._settle(self._together)
 
+    def trust(self, together: Together | None) -> None:
+        """Settle by this rule what is settled together, also what came before."""
+        self._together = together
+        if together:
+            self._settle(together)
+
     def _merge(self, item: int) -> None:
         """Settle one item by itself."""
         versions = sorted(self._versions[item].values(), key=lambda a: (a.updated_at, a.position or 0))
@@ -98,7 +116,7 @@ class Merging:
         answers = {**again, **first}
         votes = _labels(answers)
         settling = _labels({a.person: self._parse(a) for a in there if self._settles(a)})
-        found = self._consensus([*(settling or votes).values()]) if votes else Consensus()
+        found = self._rule([*(settling or votes).values()]) if votes else Consensus()
         _put(self.votes, item, votes)
         repeats = {who: (votes[who], label) for who, label in _labels(again).items() if who in first and who in votes}
         _put(self.repeated, item, repeats)
@@ -132,10 +150,10 @@ class Merging:
 
 
 def merge(
-    annotations: Iterable[Annotation], parse: Parse, consensus: Rule = majority, together: Together | None = None
+    annotations: Iterable[Annotation], parse: Parse, rule: Rule = majority, together: Together | None = None
 ) -> dict[int, Merged]:
-    """What was said about each item: position → `Merged`; `consensus` is the task's own rule. See `Merging`."""
-    merging = Merging(parse, consensus, together)
+    """What was said about each item: position → `Merged`; `rule` is the task's own. See `Merging`."""
+    merging = Merging(parse, rule, together)
     merging.add(annotations)
     return merging.merged
 

@@ -15,11 +15,12 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import pace
 from .again import firsts
 from .agreement import FEWEST, Agreement, Constancy, agreement, constancy
+from .answers import heard, held_out
 from .answers import merging as new_merging
 from .chances import ceiling
 from .changes import changes, ended, plan_of
@@ -36,6 +37,9 @@ from .settings import METRICS, LookPlan, Settings, from_json, positive_class, ti
 from .stopping import at_least
 from .store import Store
 from .tasks import make_task
+
+if TYPE_CHECKING:
+    from .quality import Chances
 
 WHY = {
     "budget": "the budget is spent",
@@ -75,6 +79,7 @@ class Status:
     agree, and `constancy` how often one person says the same again: while the loop runs, by the answers that the newest
     completed round knew; by the same ones `unweighed` says why people are not weighed where they are to be (empty: they
     are, or are not to be).
+    `suspects` are labels that look wrong, the worst first, once the loop has stopped: see `quality.Suspect`.
     `hindrance` ends the sentence "the target cannot be certified …"; empty where nothing stands in the way.
     """
 
@@ -110,6 +115,7 @@ class Status:
     found: int | None
     agreement: Agreement
     constancy: Constancy
+    suspects: tuple[Mapping[str, Any], ...]
     unweighed: str
 
     @property
@@ -163,7 +169,8 @@ def _status(store: Store, now: datetime) -> Status:
     annotations = store.annotations()
     task = make_task(settings.task)
     learned = _learned(store)
-    merging = new_merging(settings, learned)
+    believed = held_out(heard(store.rounds(), store.annotation_position()))
+    merging = new_merging(settings, learned, believed)
     merging.add(annotations)
     merged = merging.merged
     rounds = [r for r in store.rounds() if r.number != COLD_START]
@@ -217,7 +224,8 @@ def _status(store: Store, now: datetime) -> Status:
         found=_found(settings, merged.values()),
         agreement=agreement(said.votes, task),
         constancy=constancy(said.repeated, task),
-        unweighed=_unweighed(settings, said.votes, learned),
+        suspects=_suspects(store) if stopped else (),
+        unweighed=_unweighed(settings, said.votes, learned, believed),
         doing=_doing(stopped, len(waiting), bool(rounds) and not rounds[-1].ranked_at, bool(facts)),
     )
 
@@ -334,10 +342,16 @@ def _learned(store: Store) -> Callable[[int], bool]:
     return lambda item: item in pool()
 
 
-def _unweighed(settings: Settings, votes: Votes, learned: Callable[[int], bool]) -> str:
-    if settings.people.merge == "majority":
-        return ""
-    return too_few({item: each for item, each in votes.items() if learned(item)}, settings.task.classes)
+def _unweighed(settings: Settings, votes: Votes, learned: Callable[[int], bool], believed: Chances) -> str:
+    known, classes = {item: each for item, each in votes.items() if learned(item)}, settings.task.classes
+    match settings.people.merge:
+        case "dawid_skene":
+            return too_few(known, classes)
+        case "crowdlab":
+            from . import quality  # it imports scikit-learn
+
+            return quality.too_few(known, believed, classes)
+    return ""
 
 
 def _found(settings: Settings, merged: Iterable[Merged]) -> int | None:
@@ -359,6 +373,12 @@ def counted(look: Look) -> str:
 def _refit(store: Store) -> Refit | None:
     found = store.events("refitted")
     return Refit.of(found[-1].body) if found else None
+
+
+def _suspects(store: Store) -> tuple[Mapping[str, Any], ...]:
+    """Labels that look wrong, as they were listed after the newest stop."""
+    stop, found = store.events("stopped")[-1].position, store.events("suspects")
+    return tuple(found[-1].body["found"]) if found and found[-1].position > stop else ()
 
 
 def _control(store: Store) -> Control | None:
@@ -442,7 +462,7 @@ def export_rows(store: Store) -> list[ExportRow]:
     """
     with store.snapshot():
         settings = current_settings(store)
-        merging = new_merging(settings, _learned(store))
+        merging = new_merging(settings, _learned(store), held_out(heard(store.rounds(), store.annotation_position())))
         merging.add(store.annotations())
         merged, asked = merging.merged, store.asks()
         asks = firsts(asked)

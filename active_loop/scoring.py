@@ -10,7 +10,7 @@ import hashlib
 import platform
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import components
+from .consensus import Votes
 from .control import AT_RANDOM
 from .domain import COLD_START
 from .errors import DataError
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
     from .features import FeatureFile
     from .learner import Learner
+    from .quality import Suspect
 
 Rows = NDArray[np.int64]
 Codes = NDArray[Any]
@@ -38,6 +40,7 @@ Codes = NDArray[Any]
 _BLOCK = 65_536
 
 _NEIGHBOURS = 3
+_FOLDS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +69,8 @@ class RoundJob:
     Rows are positions of items, which are rows of the feature file. `codes` are the labels of `labelled`.
     `candidates` may be chosen (with `ids`, their 64-bit names); `pending` were asked and are not answered;
     `sample` is where rounds are compared; `test` are the reserved items (predicted, never learned from).
-    `random_share` of the choice is drawn at random.
+    `random_share` of the choice is drawn at random. With `votes` (item → person → label) it is also found out which of
+    these items' labels are doubtful, by models that have not learned from them.
     """
 
     number: int
@@ -84,6 +88,7 @@ class RoundJob:
     n: int
     seed: int
     random_share: float = 0.0
+    votes: Votes = field(default_factory=dict)
 
     def run(self) -> RoundResult:
         return _run(self)
@@ -104,6 +109,29 @@ class RoundResult:
     test_mean: NDArray[np.float64]
     sample_codes: Codes
     record: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class SuspectsJob:
+    """Look for labels that look wrong, among those that a fit is to learn from."""
+
+    fit: RoundJob
+
+    def run(self) -> Suspects:
+        from .quality import suspects
+
+        _guard(self.fit)
+        job, X = self.fit, self.fit.features.open()
+        labels = dict(zip(job.labelled.tolist(), make_task(job.task).decode(job.codes), strict=True))
+        return Suspects(suspects(labels, _held_out(job, X), X, job.task.classes), len(labels))
+
+
+@dataclass(frozen=True, slots=True)
+class Suspects:
+    """Labels that look wrong, of so many, the worst first."""
+
+    found: tuple[Suspect, ...]
+    n_labels: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +185,7 @@ def _run(job: RoundJob) -> RoundResult:
             "features": job.features.fingerprint,
             "data_version": _data_version(job),
             "libraries": _libraries(),
+            **_doubts(job, X, learner, chosen),
             "fit_s": round(fitted - started, 4),
             "query_s": round(queried - fitted, 4),
         },
@@ -262,6 +291,40 @@ def _neighbours(job: RoundJob, X: Any, chosen: Rows) -> list[list[dict[str, Any]
         ]
         for row, columns in enumerate(nearest)
     ]
+
+
+def _doubts(job: RoundJob, X: Any, learner: Learner | None, chosen: Rows) -> dict[str, Any]:
+    """Items whose label is doubtful, and what is predicted of those with several votes without their own labels."""
+    if learner is None or not job.votes:
+        return {"doubtful": [], "held_out": []}
+    from .quality import doubtful
+
+    held, task = _held_out(job, X), make_task(job.task)
+    disputed = np.array(sorted(job.votes.keys() - held.keys()), dtype=np.int64)
+    held.update(zip(disputed.tolist(), _mean(learner, X, disputed, task), strict=True))
+    n = max(1, len(chosen))
+    several = sorted(item for item, votes in job.votes.items() if len(votes) > 1)
+    return {
+        "doubtful": doubtful(job.votes, held, _mean(learner, X, chosen, task), n, job.task.classes),
+        "held_out": [[item, np.round(held[item], 6).tolist()] for item in several],
+    }
+
+
+def _held_out(job: RoundJob, X: Any) -> dict[int, NDArray[np.float64]]:
+    """What is predicted of each labelled item (C,) by a model that learned from four fifths of the labels, not its own.
+
+    The fifths have the same share of each class, as far as that goes.
+    """
+    task, order = make_task(job.task), np.random.default_rng([job.seed, 9]).permutation(len(job.codes))
+    by_class = order[np.argsort(job.codes[order], kind="stable")]
+    fold = np.empty(len(job.codes), dtype=np.int64)
+    fold[by_class] = np.arange(len(by_class)) % _FOLDS
+    found: dict[int, NDArray[np.float64]] = {}
+    for held in (fold == number for number in range(_FOLDS)):
+        learner = _learner(job)
+        learner.fit(X[job.labelled[~held]], job.codes[~held])
+        found.update(zip(job.labelled[held].tolist(), _mean(learner, X, job.labelled[held], task), strict=True))
+    return found
 
 
 def _strategy(name: str, random_share: float) -> Strategy:

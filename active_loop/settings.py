@@ -66,7 +66,7 @@ ERRORS: Final = tuple(name for name, metric in METRICS.items() if metric.error)
 
 LANGUAGES: Final = ("en", "ko")
 
-MERGES: Final = ("majority", "dawid_skene")
+MERGES: Final = ("majority", "dawid_skene", "crowdlab")
 """How the answers of several people become one label."""
 
 _NUMBERS_ONLY: Final[Mapping[str, Any]] = {"bounds": (), "step": 0.0, "unit": "", "tolerance": 0.0}
@@ -234,8 +234,9 @@ class PeopleSettings:
 
     merge: str = _key(
         "majority",
-        'The label of an item that several people answered: "majority", or "dawid_skene", which weighs people by how '
-        "often they seem right, once enough items have several answers. Of test items always the majority.",
+        'The label of an item that several people answered: "majority"; "dawid_skene", which weighs people by how '
+        'often they seem right; "crowdlab", which weighs people and model by how often they agree; both once enough '
+        "items have several answers. Of test items always the majority.",
     )
     overlap: int = _key(1, "Different people who are asked about one item to learn from.")
     overlap_share: float = _key(
@@ -606,6 +607,11 @@ def _check_people(settings: Settings) -> None:
         raise ConfigError(
             f"people.{again[0]} is {getattr(people, again[0]):g}, and target.metric is found: a search asks one person "
             "about each item, once; drop it."
+        )
+    if people.relabel_share and settings.task.kind != "choice":
+        raise ConfigError(
+            f"people.relabel_share is {people.relabel_share:g}, and task.kind is {settings.task.kind}: only labels of "
+            "one class per item can be doubted; set it to 0."
         )
     if merge == "majority":
         return

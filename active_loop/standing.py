@@ -15,12 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import again, looks, pace, screening
+from .answers import heard, held_out
 from .answers import merging as new_merging
 from .changes import changes, look_asked, moved_end, plan_of, settled_since
+from .consensus import Votes
 from .domain import COLD_START, IMPORTED, AskKind, History, Item, Merged, Progress, Purpose, Round, RoundState, Split
 from .evaluate import Search
 from .forecast import curves_for
-from .merge import Merging
+from .merge import Merging, Together
 from .reserve import Prefix, Spending, TestState, prefix, states
 from .settings import LookPlan, Settings, deadline, from_json, positive_class
 from .stopping import gate, opened
@@ -38,7 +40,7 @@ class Standing:
         self.settings = settings
         self.store = store
         self._now = now
-        self._merges: list[tuple[int, Merging]] = []
+        self._merges: list[tuple[int, Merging, int]] = []  # up to where, what, and which round it heeds
         self._versions: dict[int, Settings] = {}
 
     @cached_property
@@ -111,16 +113,30 @@ class Standing:
         return self._merging(upto).merged
 
     def _merging(self, upto: int) -> Merging:
-        known = [pair for pair in self._merges if pair[0] <= upto]
-        at, merging = max(known, key=lambda pair: pair[0], default=(0, None))
+        known = [each for each in self._merges if each[0] <= upto]
+        at, merging, heeded = max(known, key=lambda each: each[0], default=(0, None, COLD_START))
         if merging is None or at != upto:
             # Two are kept: rounds lag behind the newest answer, and both only ever grow.
-            kept = [pair for pair in self._merges if pair[1] is not merging]
+            kept = [each for each in self._merges if each[1] is not merging]
             if merging is None:
                 merging = new_merging(self.settings, self.is_learned)
             merging.add(self.store.annotations(upto, after=at))
-            self._merges = [*kept, (upto, merging)][-2:]
+            self._merges = [*kept, (upto, merging, heeded)][-2:]
+        if self.settings.people.merge == "crowdlab":
+            self._heed(upto, merging)
         return merging
+
+    def _heed(self, upto: int, merging: Merging) -> None:
+        """Have the votes weighed by what the newest round before this place predicted."""
+        heeded = heard(self.store.rounds(), upto)
+        if heeded and (upto, merging, heeded.number) not in self._merges:
+            merging.trust(Together.of(self.settings, self.is_learned, held_out(heeded)))
+            self._merges = [each for each in self._merges if each[1] is not merging] + [(upto, merging, heeded.number)]
+
+    def votes(self, upto: int) -> Votes:
+        """The votes on each item to learn from, up to this place."""
+        votes = self._merging(upto).votes
+        return {item: dict(given) for item, given in votes.items() if self.is_learned(item)}
 
     def is_learned(self, item: int) -> bool:
         """Whether an item is one to learn from."""

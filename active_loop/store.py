@@ -497,13 +497,11 @@ class Store:
         )
 
     def n_sent(self, purpose: Purpose) -> int:
-        """Answers asked for with this purpose, whatever became of them; retired and unanswered ones excepted."""
-        return int(
-            self._one(
-                f"SELECT coalesce(sum(wanted), 0) FROM ask WHERE purpose = ? AND position IS NOT NULL AND {_STANDING}",
-                purpose,
-            )[0]
-        )
+        """Answers asked for with this purpose, whatever became of them; of retired asks those that were given."""
+        given = "SELECT min(wanted, count(DISTINCT person)) FROM annotation WHERE annotation.ask = ask.id"
+        wanted = f"CASE state WHEN 'retired' THEN ({given}) ELSE wanted END"
+        sent = f"SELECT coalesce(sum({wanted}), 0) FROM ask WHERE purpose = ? AND position IS NOT NULL"
+        return int(self._one(sent, purpose)[0])
 
     def asked_items(self, upto: int | None = None, purpose: Purpose | None = None) -> set[int]:
         """Items that were asked about, among the first `upto` asks (all by default); not those withdrawn unanswered."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from active_loop import again
+from active_loop.answers import heard, merging
 from active_loop.domain import (
     Annotation,
     AnswerKind,
@@ -31,7 +34,7 @@ from active_loop.domain import (
 from active_loop.errors import ConfigError
 from active_loop.labeling import Publication
 from active_loop.report import export_rows, status
-from active_loop.settings import check
+from active_loop.settings import StopSettings, check
 from tests.loops import open_loop, run_to_end, settings, trail, write_points
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -62,13 +65,12 @@ class Crowd:
         return ()
 
     def collect(self) -> Iterable[Annotation]:
-        answered = defaultdict(set)
+        answered, upto = defaultdict(set), len(self.given) + self.per_collect
         for annotation in self.given:
             answered[annotation.ask].add(annotation.person)
-        waiting = [one for one in self.open.values() if len(answered[one.ask.id]) < one.ask.wanted]
-        for one in waiting[: self.per_collect]:
+        for one in list(self.open.values()):
             left = [person for person in self.people if person not in answered[one.ask.id]]
-            if left:
+            if left and len(answered[one.ask.id]) < one.ask.wanted and len(self.given) < upto:
                 self._turn += 1
                 self._answer(left[self._turn % len(left)], one)
         return list(self.given)
@@ -305,3 +307,92 @@ def test_repeats_keep_to_their_share_and_their_distance(n: int, share: float, se
     rest = again.repeatable(asked, first, merged, share, np.random.default_rng(seed))
     assert not set(rest) & set(found)
     assert len(rest) + len(found) <= share * n
+
+
+# what the model makes of labels
+
+
+def careless(labels: Sequence[str], share: float) -> Say:
+    """Everybody is wrong on a share of the rows, each on others; always the same on the same row."""
+    wrong = {"red": "green", "green": "blue", "blue": "red"}
+
+    def say(person: str, ask: Ask, row: str) -> str:
+        key = hashlib.blake2b(f"{person} {row} {ask.kind}".encode(), digest_size=4).digest()
+        return wrong[labels[int(row)]] if int.from_bytes(key, "big") / 2**32 < share else labels[int(row)]
+
+    return say
+
+
+def test_doubtful_labels_are_asked_about_again_within_their_share(tmp_path: Path) -> None:
+    labels = write_points(tmp_path, 300, spread=0.6)
+    crowd = Crowd(("ann", "bob", "cia"), careless(labels, 0.15))
+    loop = open_loop(tmp_path, crowd, settings(people={"relabel_share": 0.2}, budget={"answers": 200}))
+    run_to_end(loop)
+    again_ = [ask for ask in loop.store.asks() if ask.kind == AskKind.RELABEL]
+    assert again_
+    pool = {ask.item: ask for ask in loop.store.asks() if ask.kind == AskKind.FIRST}
+    assert all(pool[each.item].purpose == Purpose.POOL for each in again_)
+    of_batch = Counter(ask.batch for ask in again_)
+    sizes = Counter(ask.batch for ask in loop.store.asks())
+    assert all(n <= round(0.2 * 20) for n in of_batch.values()), sizes
+    first = {a.item or 0: json.loads(a.raw) for a in reversed(loop.store.annotations()) if a.asked == AskKind.FIRST}
+    wrong = [ask.item for ask in again_ if first[ask.item] != labels[ask.item]]
+    share = sum(first[item] != labels[item] for item in first) / len(first)
+    assert len(wrong) / len(again_) > 1.5 * share, "what is doubted is wrong more often than labels are"
+
+
+def test_one_person_alone_is_not_doubted(tmp_path: Path) -> None:
+    labels = write_points(tmp_path, 300, spread=0.6)
+    loop = open_loop(tmp_path, Crowd(("ann",), careless(labels, 0.15)), told(relabel_share=0.2))
+    run_to_end(loop)
+    assert {ask.kind for ask in loop.store.asks()} == {AskKind.FIRST}
+
+
+def test_a_merge_by_crowdlab_heeds_the_round_before_and_is_the_same_whenever_it_is_made(tmp_path: Path) -> None:
+    labels = write_points(tmp_path, 400, spread=0.6)
+    said_ = settings(people={"merge": "crowdlab", "overlap": 2}, budget={"answers": 240}, target={"value": 0.99})
+    loop = open_loop(tmp_path, Crowd(("ann", "bob", "cia"), careless(labels, 0.2)), said_)
+    run_to_end(loop)
+    grown = [dict(loop.standing.merge(r.annotation_position)) for r in loop.standing.scored_rounds()]
+    fresh = open_loop(tmp_path, loop.backend, said_)
+    assert grown == [dict(fresh.standing.merge(r.annotation_position)) for r in fresh.standing.scored_rounds()]
+    last = loop.standing.scored_rounds()[-1]
+    assert heard(loop.store.rounds(), last.annotation_position).number == last.number - 1  # type: ignore[union-attr]
+    majority_ = replace(said_, people=replace(said_.people, merge="majority"))
+    votes = merging(majority_, loop.standing.is_learned)
+    votes.add(loop.store.annotations())
+    merged = loop.standing.merged()
+    assert any(merged[item].label != each.label for item, each in votes.merged.items())
+    tests = set(loop.standing.test_order)
+    assert all(merged[item].label == votes.merged[item].label for item in tests & merged.keys())
+    assert status(loop.store).unweighed == ""
+
+
+def test_once_the_loop_has_stopped_it_lists_labels_that_look_wrong_and_changes_none(tmp_path: Path) -> None:
+    labels = write_points(tmp_path, 400, spread=0.5)
+    said_ = settings(budget={"answers": 240}, target={"value": 0.99})
+    loop = open_loop(tmp_path, Crowd(("ann",), careless(labels, 0.08)), said_)
+    run_to_end(loop)
+    [event] = loop.store.events("suspects")
+    found = event.body["found"]
+    assert 0 < len(found) <= 0.05 * event.body["n_labels"]
+    assert all(loop.standing.is_learned(each["item"]) for each in found)
+    assert sum(labels[each["item"]] != each["given"] for each in found) > len(found) / 2
+    assert all(loop.standing.merged()[each["item"]].label == each["given"] for each in found)
+    assert len(status(loop.store).suspects) == len(found)
+
+
+def test_what_some_have_answered_is_withdrawn_at_the_end_and_costs_what_was_given(tmp_path: Path) -> None:
+    labels = write_points(tmp_path, 300)
+    loop = open_loop(tmp_path, Crowd(("ann",), right(labels)), told(overlap=2))
+    run_to_end(loop)
+    half = [ask for ask in loop.store.incomplete() if ask.purpose == Purpose.POOL]
+    assert len(half) > 10
+    loop.store.close()
+    loop = open_loop(
+        tmp_path, Crowd(("ann",), right(labels)), replace(told(overlap=2), stop=StopSettings(by_hand="so"))
+    )
+    assert isinstance(run_to_end(loop), Stopped)
+    asks = [ask for ask in loop.store.asks() if ask.purpose == Purpose.POOL]
+    assert {ask.state for ask in asks} == {AskState.RETIRED}
+    assert loop.store.n_sent(Purpose.POOL) == len({a.ask for a in loop.store.annotations()} & {ask.id for ask in asks})
