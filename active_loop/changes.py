@@ -142,6 +142,12 @@ def changes(store: Store) -> list[tuple[int, Change]]:
     ]
 
 
+def current_settings(store: Store) -> Settings:
+    """The newest settings that the store knows; the defaults for a store that knows none."""
+    found = store.setting()
+    return from_json(found[1]) if found else Settings()
+
+
 def ended(store: Store, settings: Settings) -> Decision | None:
     """The decision that ended the loop; None while it goes on, and once its reason, or the claim, was changed."""
     stops, changed = store.events("stopped"), store.events("changed")

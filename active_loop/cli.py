@@ -329,8 +329,7 @@ def export(folder: Path, form: str | None, out: Path | None, as_json: bool) -> N
     if path.suffix not in _ENDINGS.values() or (form and path.suffix != _ENDINGS[form]):
         wanted = _ENDINGS[form] if form else ", ".join(_ENDINGS.values())
         raise ConfigError(f'--out: the name "{path.name}" must end in {wanted}.')
-    from .changes import ended
-    from .report import current_settings
+    from .changes import current_settings, ended
 
     n = _export(folder, path)
     with _store(folder) as store:
@@ -524,7 +523,8 @@ def _compare(session: Session, job: Any) -> Comparison:
 
 def _export(folder: Path, path: Path) -> int:
     """Write the labels in the format that the ending of `path` says; returns how many there are."""
-    from .report import current_settings, export_rows, write_export
+    from .changes import current_settings
+    from .report import export_rows, write_export
     from .sources import open_source
 
     with _store(folder) as store:
@@ -540,7 +540,7 @@ def _export(folder: Path, path: Path) -> int:
 
 def _has_stopped(folder: Path, settings: Settings) -> bool:
     """Whether there is nothing left to do, so that nothing needs to be started to find that out."""
-    from .report import current_settings
+    from .changes import current_settings
     from .report import status as read_status
     from .session import DATABASE
     from .settings import differences

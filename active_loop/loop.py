@@ -405,12 +405,12 @@ class Loop:
         return people.overlap if chance < people.overlap_share else 1
 
     def _ask_id(self, *parts: object) -> str:
-        """Opaque: a keyed hash that says nothing to whoever sees it, and the same again after a crash."""
+        """Opaque: a hash with a secret key, which says nothing to whoever sees it; the same again after a crash."""
         return hashlib.blake2b(":".join(map(str, parts)).encode(), key=self._key, digest_size=12).hexdigest()
 
     @cached_property
     def _key(self) -> bytes:
-        return bytes.fromhex(self.store.uid())
+        return self.store.key()
 
     # 8. collecting
 

@@ -3,23 +3,23 @@
 A strategy records what it computed for an item; here that becomes a sentence or two for people who do not know the
 strategy. Nothing is computed here, and nothing is said of an item that was not recorded before anybody had answered it.
 
-As long as a loop runs, a reason must not tell which items test. A test item was drawn at random, and reads like every
-other that was. Where nothing else is drawn at random, or as long as nothing was yet, that alone would give it away:
-then all items read alike, and their reasons are told after the end.
+As long as a loop runs, a reason must not tell which items test. A test item was drawn at random; if only test items
+read so, that alone would give them away. So the reason of every third item that was chosen, drawn by its ask, is held
+back until the end, and all of these read alike: test items, other random ones, and those that wait.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
-import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Final
 
+from .again import firsts
+from .changes import current_settings, ended
 from .control import AT_RANDOM
-from .domain import COLD_START, Ask, Purpose
-from .settings import Settings, from_json
-from .stopping import in_force
+from .domain import Ask, Purpose
 from .store import Store
 from .tasks import NONE
 
@@ -54,13 +54,15 @@ _RULES: Final[tuple[tuple[str, frozenset[str]], ...]] = tuple(
 _BESIDES: Final = (("group", "margin"), ("unlike", "similarity"), ("crowded", "density"), ("mixed", "noise"))
 """What may be said besides, and the entry that calls for it."""
 
+_HELD: Final = 1 / 3
+"""Share of the chosen items whose reason waits for the end, so that test items are not alone in having none."""
+
 _CLEAR: Final = 0.4
 """How far apart two chances are that nobody wavers between any more."""
 
 _EN: Final = {
     "imported": "Its answer came with the data.",
-    "later": "Why it was asked is told once the loop has stopped.",
-    "early": "Asked before there was a model to choose by.",
+    "held": "Chosen at random, or for a reason that is told once the loop has stopped.",
     "random": "Chosen at random.",
     "listed": "It was number {rank} on the list of what was most worth asking.",
     "near one": "The nearest item that was labelled before says: {said}.",
@@ -104,8 +106,7 @@ _EN: Final = {
 
 _KO: Final = {
     "imported": "데이터에 이미 답이 들어 있었습니다.",
-    "later": "질문한 이유는 루프가 끝난 뒤에 알려 드립니다.",
-    "early": "아직 모델이 없을 때 질문했습니다.",
+    "held": "무작위로 골랐거나, 그 이유를 루프가 끝난 뒤에 알려 드립니다.",
     "random": "무작위로 골랐습니다.",
     "listed": "물어볼 가치가 큰 순서에서 {rank}번째였습니다.",
     "near one": "먼저 답을 받은 가장 가까운 항목의 답: {said}.",
@@ -160,45 +161,25 @@ class Reason:
 
 @dataclass(frozen=True, slots=True)
 class Reasons:
-    """What may be said now of the asks of a loop.
-
-    `runs` as long as it has not stopped. `hidden` says that all reasons wait for the end; `batch` is the first that
-    holds something a model chose. `asks` holds the first ask of each item.
-    """
+    """What may be said now of the asks of a loop, `runs` as long as it has not stopped; the first ask of each item."""
 
     language: str
     runs: bool
-    hidden: bool
-    batch: float
     asks: Mapping[int, Ask]
+    key: bytes = field(repr=False)
 
     @classmethod
     def of(cls, store: Store) -> Reasons:
         """As the store has it."""
-        versions = [from_json(body) for body in _versions(store)]
-        settings = versions[-1] if versions else Settings()
-        stops, asks = store.events("stopped"), store.asks()
-        learned = [ask.batch or 0 for ask in asks if ask.round is not None and ask.round > COLD_START]
-        return cls(
-            language=settings.server.language,
-            runs=not (stops and in_force(stops[-1].body, settings)),
-            hidden=not all(_draws(each) for each in versions),
-            batch=min(learned, default=math.inf),
-            asks={ask.item: ask for ask in reversed(asks)},
-        )
+        settings = current_settings(store)
+        return cls(settings.server.language, ended(store, settings) is None, firsts(store.asks()), store.key())
 
     def why(self, item: int) -> Reason:
         """Why the item at this position was asked about, as far as that may be said now."""
         ask, words = self.asks.get(item), _WORDS[self.language]
         if ask is None:
             return Reason(words["imported"])
-        if not self.runs:
-            return self._whole(ask)
-        if self.hidden:
-            return Reason(words["later"])
-        if is_early(ask, self.batch) and not all(map(at_random, self._early())):
-            return Reason(words["early"])
-        return self._whole(ask)
+        return self._whole(ask) if self._is_told(item) else Reason(words["held"])
 
     def _whole(self, ask: Ask) -> Reason:
         near = self._near(ask)
@@ -212,31 +193,17 @@ class Reasons:
         if at_random(ask):
             return ()
         found = ((int(each["item"]), str(each["label"])) for each in ask.why.get("neighbours", ()))
-        return tuple((item, label) for item, label in found if not self.runs or self._is_told(item))
+        return tuple((item, label) for item, label in found if self._is_told(item))
 
     def _is_told(self, item: int) -> bool:
+        """Whether it may be said why an item was asked about."""
         ask = self.asks.get(item)
-        return ask is not None and not at_random(ask) and not is_early(ask, self.batch)
+        return not self.runs or (ask is not None and not at_random(ask) and not self._waits(ask))
 
-    def _early(self) -> Iterable[Ask]:
-        return (ask for ask in self.asks.values() if ask.round == COLD_START)
-
-
-def _versions(store: Store) -> Iterable[str]:
-    newest = store.setting()
-    for version in range(1, newest[0] + 1 if newest else 1):
-        if found := store.setting(version):
-            yield found[1]
-
-
-def _draws(settings: Settings) -> bool:
-    """Whether items to learn from are drawn at random as well."""
-    return settings.query.has_control_arm or settings.query.strategy == "random"
-
-
-def is_early(ask: Ask, batch: float) -> bool:
-    """Whether an ask was put into a batch before the first `batch` that holds something a model chose."""
-    return (ask.batch or 0) < batch
+    def _waits(self, ask: Ask) -> bool:
+        """Whether the reason is held back while the loop runs: drawn with the loop's secret, since ids can be read."""
+        drawn = hashlib.blake2b(ask.id.encode(), key=self.key, digest_size=8).digest()
+        return int.from_bytes(drawn, "big") / 2**64 < _HELD
 
 
 def at_random(ask: Ask) -> bool:

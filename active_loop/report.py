@@ -23,7 +23,7 @@ from .agreement import FEWEST, Agreement, Constancy, agreement, constancy
 from .answers import heard, held_out
 from .answers import merging as new_merging
 from .chances import ceiling
-from .changes import changes, ended, plan_of
+from .changes import changes, current_settings, ended, plan_of
 from .consensus import Votes, too_few
 from .control import Control, chances, is_random
 from .domain import COLD_START, Annotation, Ask, Item, Look, Merged, Purpose, Round, Score, Split, Verdict
@@ -33,7 +33,7 @@ from .merge import Merging
 from .reasons import Reasons
 from .records import Source
 from .refit import Refit
-from .settings import METRICS, LookPlan, Settings, from_json, positive_class, time_zone
+from .settings import METRICS, LookPlan, Settings, positive_class, time_zone
 from .stopping import at_least
 from .store import Store
 from .tasks import make_task
@@ -385,12 +385,6 @@ def _control(store: Store) -> Control | None:
     """What was measured after the newest stop; one that was taken back has nothing to say any more."""
     stop, found = store.events("stopped")[-1].position, store.events("control")
     return Control.of(found[-1].body) if found and found[-1].position > stop else None
-
-
-def current_settings(store: Store) -> Settings:
-    """The newest settings that the store knows; the defaults for a store that knows none."""
-    found = store.setting()
-    return from_json(found[1]) if found else Settings()
 
 
 def _newest(annotations: Iterable[Annotation]) -> list[Annotation]:

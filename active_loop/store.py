@@ -267,8 +267,16 @@ class Store:
         if created:
             return str(created[0].body["uid"])
         uid = wanted or secrets.token_hex(16)
-        self.add_event("created", {"uid": uid})
+        self.add_event("created", {"uid": uid, "key": wanted or secrets.token_hex(16)})
         return uid
+
+    def key(self) -> bytes:
+        """The loop's secret, made with its name: that one is published, and nothing may follow from it.
+
+        A loop that has no name yet has none either: empty.
+        """
+        created = self.events("created")
+        return bytes.fromhex(created[0].body["key"]) if created else b""
 
     def add_setting(self, body: str, change: dict[str, Any] | None = None) -> int:
         """Append a version of the settings (JSON text), with what it changes (an event); returns its number, from 1."""

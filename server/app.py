@@ -19,10 +19,11 @@ from flask import Flask, Response, current_app, render_template, request
 from jinja2 import StrictUndefined
 from werkzeug.exceptions import HTTPException
 
+from active_loop.changes import current_settings
 from active_loop.errors import FolderError
 from active_loop.label_studio import SECRET_HEADER
 from active_loop.records import Source
-from active_loop.report import Status, current_settings
+from active_loop.report import Status
 from active_loop.report import status as read_status
 from active_loop.store import Store
 

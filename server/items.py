@@ -15,9 +15,9 @@ from typing import Any, Final
 from flask import Blueprint, Response, abort, render_template, request, send_file
 
 from active_loop.answered import Answered, Case, case, listing
+from active_loop.changes import current_settings
 from active_loop.errors import ActiveLoopError
 from active_loop.records import Source
-from active_loop.report import current_settings
 from active_loop.store import Store
 
 from . import words

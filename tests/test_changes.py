@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
+from loops import CLASSES, open_loop, run_to_end, settings, write_points
 
 from active_loop.changes import Change, change_of, changes
 from active_loop.domain import Split, Stopped, Verdict
@@ -18,7 +19,6 @@ from active_loop.labeling import Oracle
 from active_loop.loop import Loop
 from active_loop.report import export_rows, status
 from active_loop.settings import Settings
-from tests.loops import CLASSES, open_loop, run_to_end, settings, write_points
 
 BUDGET = {"answers": 120}
 

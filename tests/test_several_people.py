@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
+from loops import open_loop, run_to_end, settings, trail, write_points
 
 from active_loop import again
 from active_loop.answers import heard, merging
@@ -35,7 +36,6 @@ from active_loop.errors import ConfigError
 from active_loop.labeling import Publication
 from active_loop.report import export_rows, status
 from active_loop.settings import StopSettings, check
-from tests.loops import open_loop, run_to_end, settings, trail, write_points
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 Say = Callable[[str, Ask, str], str | None]

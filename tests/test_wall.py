@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +18,8 @@ from active_loop.labeling import Oracle
 from active_loop.loop import Loop
 from active_loop.runner import InlineRunner
 from active_loop.scoring import EncodeJob, RoundJob
+from active_loop.sources import open_source
+from active_loop.store import Store
 
 ways = st.fixed_dictionaries(
     {
@@ -94,3 +98,22 @@ def test_test_answers_move_nothing_that_is_learned_or_asked_to_learn(
 ) -> None:
     one, other = (ended(tmp_path_factory, way, each)[0] for each in (tested, [CLASSES[0]]))
     assert pool_side(one) == pool_side(other)
+
+
+def test_what_a_published_task_carries_cannot_be_worked_out_from_what_is_published(tmp_path: Path) -> None:
+    """The name of a loop stands in the description of its project: no ask id may follow from it."""
+    write_points(tmp_path)
+    stores = []
+    for name in ("one", "two"):
+        store = Store(tmp_path / f"{name}.db")
+        told = settings()
+        loop = Loop(told, store, open_source(told.data, tmp_path), Oracle([]), InlineRunner(), folder=tmp_path / name)
+        loop.import_items()
+        stores.append((store, loop._ask_id("test", 1, 7)))
+    (one, first), (two, second) = stores
+    assert first != second
+    for store, ask in stores:
+        named = bytes.fromhex(store.uid())
+        assert hashlib.blake2b(b"test:1:7", key=named, digest_size=12).hexdigest() != ask
+        assert store.key() != named
+    assert one.key() != two.key()
