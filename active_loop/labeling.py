@@ -10,10 +10,12 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
-from .domain import Annotation, Answer, AnswerKind, Ask, TaskRef
+from .domain import Annotation, Answer, AnswerKind, Ask, AskKind, TaskRef
 from .tasks import NONE, SingleChoice, Task
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,35 @@ class LabelingBackend(Protocol):
     def retire(self, asks: Sequence[Ask]) -> None: ...
 
     def tasks(self) -> Iterable[TaskRef]: ...
+
+
+class Queues:
+    """Two places as one: what people differ on goes to a queue of the adjudicators' own, all else to everybody's."""
+
+    def __init__(self, everybody: LabelingBackend, adjudicators: LabelingBackend) -> None:
+        self._everybody = everybody
+        self._adjudicators = adjudicators
+
+    def publish(self, publications: Sequence[Publication]) -> None:
+        for place, mine in self._split(publications, [publication.ask for publication in publications]):
+            if mine:
+                place.publish(mine)
+
+    def collect(self) -> Iterable[Annotation]:
+        return [*self._everybody.collect(), *self._adjudicators.collect()]
+
+    def retire(self, asks: Sequence[Ask]) -> None:
+        for place, mine in self._split(asks, asks):
+            place.retire(mine)
+
+    def tasks(self) -> Iterable[TaskRef]:
+        return [*self._everybody.tasks(), *self._adjudicators.tasks()]
+
+    def _split(self, things: Sequence[T], asks: Sequence[Ask]) -> list[tuple[LabelingBackend, list[T]]]:
+        pairs = list(zip(things, asks, strict=True))
+        differing = [thing for thing, ask in pairs if ask.kind == AskKind.ADJUDICATION]
+        others = [thing for thing, ask in pairs if ask.kind != AskKind.ADJUDICATION]
+        return [(self._everybody, others), (self._adjudicators, differing)]
 
 
 _QUESTIONS = {"choice": "Which is it?", "multi_label": "Which are there?", "number": "How much is it?"}

@@ -13,8 +13,8 @@ import stat
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import ExitStack, closing, contextmanager, suppress
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,7 +27,7 @@ from .errors import ActiveLoopError, ConfigError, FolderError, LabelingError, To
 from .evaluate import doubt, shares_of
 from .intake import refuse_unusable
 from .label_studio import Finding, LabelStudio
-from .labeling import LabelingBackend, Terminal
+from .labeling import LabelingBackend, Queues, Terminal
 from .local_studio import LocalStudio
 from .loop import Loop
 from .planning import hopeless
@@ -78,13 +78,21 @@ Tell = Callable[[Addresses | Starting | Notice | StepResult | Unreachable], None
 
 
 class Session:
-    """A loop with all that it needs; made by `session`."""
+    """A loop with all that it needs; made by `session`. `adjudication` is the queue of the adjudicators, if named."""
 
-    def __init__(self, loop: Loop, driver: Driver, studio: LocalStudio | None, labeling: LabelStudio | None) -> None:
+    def __init__(
+        self,
+        loop: Loop,
+        driver: Driver,
+        studio: LocalStudio | None,
+        labeling: LabelStudio | None,
+        adjudication: LabelStudio | None,
+    ) -> None:
         self.loop = loop
         self.driver = driver
         self.studio = studio
         self.labeling = labeling
+        self.adjudication = adjudication
         self.webhook: Finding | None = None
 
     def run(self, report: Report) -> Stopped | None:
@@ -124,7 +132,9 @@ def session(
         stack.enter_context(FolderLock(folder))
         store = Store(folder / DATABASE)
         stack.callback(store.close)
-        change_of(store, settings)
+        change = change_of(store, settings)
+        if change:
+            tell(Notice(change.sentence))
         own_studio = backend is None and settings.labeling.backend == "label-studio" and not settings.labeling.url
         images = image_root(source, folder) if own_studio else None
         studio = LocalStudio.begin(folder, images) if own_studio else None
@@ -140,13 +150,16 @@ def session(
             stack.callback(server.close)
         user, password = (studio.user, studio.password) if studio else ("", "")
         tell(Addresses(labeling_url, user, password, server.url if server else ""))
-        place = backend or _place(settings, studio, images)
-        loop = Loop(settings, store, source, place, runner, folder=folder)
+        place, adjudication = backend or _place(settings, studio, images), None
+        if isinstance(place, LabelStudio) and settings.people.adjudicators:
+            adjudication = _label_studio(settings, studio, images)
+        queues = Queues(place, adjudication) if adjudication else place
+        loop = Loop(settings, store, source, queues, runner, folder=folder)
         if studio:
             _prepare(loop, studio, tell)
         driver = Driver(loop, poll_s=settings.labeling.poll_every_s, calm_s=_CALM_S if studio else 0.0)
         live.wakes(driver)
-        made = Session(loop, driver, studio, place if isinstance(place, LabelStudio) else None)
+        made = Session(loop, driver, studio, place if isinstance(place, LabelStudio) else None, adjudication)
         if made.labeling:
             _introduce(made, store, settings, server.url if server else "", secret, stack)
             if made.webhook and not made.webhook.ok:
@@ -184,15 +197,19 @@ def image_root(source: Source, folder: Path) -> Path | None:
 
 def _place(settings: Settings, studio: LocalStudio | None, images: Path | None) -> LabelingBackend:
     """The labelling place that the settings name."""
-    if studio:
-        return LabelStudio(studio.url, token=studio.token, image_root=images)
     match settings.labeling.backend:
         case "label-studio":
-            labeling = settings.labeling
-            return LabelStudio(labeling.url, token=token(labeling), project=labeling.project)
+            return _label_studio(settings, studio, images, settings.labeling.project)
         case "terminal":
             return Terminal(task=make_task(settings.task), question=settings.task.question, read=_typed, write=_tell)
     raise ConfigError(f'unknown labeling.backend "{settings.labeling.backend}".')
+
+
+def _label_studio(settings: Settings, studio: LocalStudio | None, images: Path | None, project: int = 0) -> LabelStudio:
+    """A project of Label Studio; number 0 is found or made when it is introduced."""
+    if studio:
+        return LabelStudio(studio.url, token=studio.token, image_root=images)
+    return LabelStudio(settings.labeling.url, token=token(settings.labeling), project=project)
 
 
 def _refuse_place(settings: Settings) -> None:
@@ -285,11 +302,14 @@ def _introduce(made: Session, store: Store, settings: Settings, dashboard: str, 
     if place is None:
         return
     place.create_project(settings, marker=_marker(store))
-    place.resume(store.annotations(), store.tasks())
+    if made.adjudication:
+        made.adjudication.create_project(_adjudicating(settings), marker=_marker(store, "-adjudication"))
     address = settings.server.public_url or dashboard
-    if address:
-        stack.callback(_forget, place)
-        made.webhook = _webhook(place, f"{address.rstrip('/')}/webhook", secret)
+    for each in filter(None, (made.adjudication, place)):
+        each.resume(store.annotations(), store.tasks())
+        if address:
+            stack.callback(_forget, each)
+            made.webhook = _webhook(each, f"{address.rstrip('/')}/webhook", secret)
 
 
 def _webhook(place: LabelStudio, url: str, secret: str) -> Finding:
@@ -350,11 +370,9 @@ def running_studio(folder: Path, settings: Settings) -> LabelStudio:
             raise LabelingError(f"Label Studio is not running: start the loop with `active-loop run {folder}` first.")
         place = LabelStudio(studio.url, token=studio.token)
     if not place.project and (folder / DATABASE).is_file():
-        store = Store(folder / DATABASE, readonly=True)
-        try:
-            place.find_project(marker=_marker(store))
-        finally:
-            store.close()
+        with closing(Store(folder / DATABASE, readonly=True)) as store:
+            if store.events("created"):  # a loop that has no name yet has no project either
+                place.find_project(marker=_marker(store))
     return place
 
 
@@ -381,7 +399,7 @@ def examine(folder: Path, read: Callable[[], Settings]) -> list[Finding]:
         findings += _examine_target(settings, proof, known)
     except ActiveLoopError as error:
         findings.append(Finding(False, str(error)))
-    findings += _examine_folder(folder)
+    findings += _examine_folder(folder, settings)
     if settings.labeling.backend == "label-studio":
         findings += _examine_place(folder, settings)
     return findings
@@ -399,13 +417,20 @@ def _examine_target(settings: Settings, proof: Proof | None, known: Mapping[str,
     return [Finding(False, problem) for problem in problems if problem]
 
 
-def _examine_folder(folder: Path) -> list[Finding]:
+def _examine_folder(folder: Path, settings: Settings) -> list[Finding]:
+    """Whether the loop's state can be read, and what settings that are new would do to its claim."""
     try:
-        Store(folder / DATABASE, readonly=True).close()
+        store = Store(folder / DATABASE, readonly=True)
     except FolderError as error:
         started = (folder / DATABASE).exists()
         return [Finding(not started, str(error) if started else "the loop has not started yet")]
-    return [Finding(True, "the loop's database can be read")]
+    readable = Finding(True, "the loop's database can be read")
+    with closing(store):
+        try:
+            change = change_of(store, settings)
+        except ConfigError as error:
+            return [readable, Finding(False, str(error))]
+    return [readable, *([Finding(True, change.sentence)] if change else [])]
 
 
 def _examine_place(folder: Path, settings: Settings) -> list[Finding]:
@@ -417,5 +442,10 @@ def _examine_place(folder: Path, settings: Settings) -> list[Finding]:
         return [Finding(False, str(error))]
 
 
-def _marker(store: Store) -> str:
-    return f"active-loop {store.uid()}"
+def _marker(store: Store, queue: str = "") -> str:
+    return f"active-loop{queue} {store.uid()}"
+
+
+def _adjudicating(settings: Settings) -> Settings:
+    """The settings under which the adjudicators' project is made."""
+    return replace(settings, name=f"{settings.name[:35]}: differences")

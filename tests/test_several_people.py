@@ -33,9 +33,12 @@ from active_loop.domain import (
     WaitingForPeople,
 )
 from active_loop.errors import ConfigError
+from active_loop.label_studio import Annotator, LabelStudio, sign_up
 from active_loop.labeling import Publication
+from active_loop.local_studio import LocalStudio
 from active_loop.report import export_rows, status
-from active_loop.settings import StopSettings, check
+from active_loop.session import session
+from active_loop.settings import DataSettings, LabelingSettings, StopSettings, TaskSettings, check
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 Say = Callable[[str, Ask, str], str | None]
@@ -396,3 +399,66 @@ def test_what_some_have_answered_is_withdrawn_at_the_end_and_costs_what_was_give
     asks = [ask for ask in loop.store.asks() if ask.purpose == Purpose.POOL]
     assert {ask.state for ask in asks} == {AskState.RETIRED}
     assert loop.store.n_sent(Purpose.POOL) == len({a.ask for a in loop.store.annotations()} & {ask.id for ask in asks})
+
+
+# in Label Studio
+
+
+def answer_all(person: Annotator, say: Callable[[str], str]) -> int:
+    """Answer everything that is handed out; returns how many tasks that were."""
+    n = 0
+    while task := person.next():
+        person.answer(task, say(str(task.shown["text"])), lead_time_s=1.0)
+        n += 1
+    return n
+
+
+def step_until_waiting(loop: Any) -> None:
+    while not isinstance(loop.step(), WaitingForPeople | Stopped):
+        pass
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:label_studio_sdk.*")
+def test_what_two_people_differ_on_goes_to_the_adjudicators_own_project(
+    studio: LocalStudio, second: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LABEL_STUDIO_API_KEY", studio.token)
+    rows = [f"{word} number {number}" for number in range(60) for word in ("fine", "awful", "odd")]
+    (tmp_path / "texts.csv").write_text("text\n" + "\n".join(rows) + "\n")
+    link = LabelStudio(studio.url, token=studio.token).invite_link()
+    doctor = sign_up(link, "dr@loop.local", "a-long-pass-word", url=studio.url)
+    said_ = settings(
+        name="letters",
+        data=DataSettings(path="texts.csv", kind="text", show=("text",)),
+        task=TaskSettings(classes=("good", "bad")),
+        labeling=LabelingSettings(url=studio.url),
+        people={"overlap": 2, "adjudicators": ("dr@loop.local",)},
+    )
+    with session(tmp_path, said_, lambda news: None, dashboard=False, inline=True) as made:
+        loop, place, queue = made.loop, made.labeling, made.adjudication
+        assert place is not None
+        assert queue is not None
+        assert place.project != queue.project
+        first, other = (Annotator(studio.url, token=token, project=place.project) for token in (studio.token, second))
+        settler = Annotator(studio.url, token=doctor, project=queue.project)
+        step_until_waiting(loop)
+        assert settler.next() is None
+        answer_all(first, lambda text: "bad" if text.startswith("awful") else "good")
+        answer_all(other, lambda text: "good" if text.startswith("fine") else "bad")
+        for _ in range(3):
+            step_until_waiting(loop)
+        differing = {ask.item for ask in loop.store.asks() if ask.kind == AskKind.ADJUDICATION}
+        merged, shown = loop.standing.merged(), {item.position: rows[int(item.row)] for item in loop.standing.items}
+        assert differing
+        assert all(merged[item].disputed and shown[item].startswith("odd") for item in differing)
+        assert answer_all(settler, lambda text: "bad") == len(differing)
+        step_until_waiting(loop)
+        merged = loop.standing.merged()
+        assert all(merged[item].label == "bad" and not merged[item].disputed for item in differing)
+        by_source = Counter(a.source for a in loop.store.annotations())
+        assert set(by_source) == {place.source, queue.source}
+        found = settler.next(), place.project, queue.project
+    with session(tmp_path, said_, lambda news: None, dashboard=False, inline=True) as made:
+        assert made.labeling is not None
+        assert made.adjudication is not None
+        assert (None, made.labeling.project, made.adjudication.project) == found
