@@ -117,7 +117,10 @@ def demo(folder: Path, me: bool, clean: bool, as_json: bool) -> None:
 @click.option("--group", default="", metavar="COLUMN", help="Items of one group stay on one side of the test split.")
 @click.option("--id", "id_column", default="", metavar="COLUMN", help="Column that names the items.")
 @click.option(
-    "--label", type=click.Choice(["choice", "multi_label", "number"]), default="choice", help="Kind of label."
+    "--label",
+    type=click.Choice(["choice", "taxonomy", "multi_label", "number"]),
+    default="choice",
+    help="Kind of label.",
 )
 @click.option("--bounds", default="", metavar="LOW,HIGH", help="Of a number: the least and the largest.")
 @click.option("--unit", default="", help="Of a number: what stands behind it.")
@@ -352,6 +355,27 @@ def serve(folder: Path, port: int | None) -> None:
     with _store(folder), dashboard(folder, _settings(folder, port)) as server:
         click.echo(f"Dashboard {server.url}    Ctrl-C ends it")
         _until_told()
+
+
+@main.command()
+@folder_argument
+@json_flag
+def suspects(folder: Path, as_json: bool) -> None:
+    """List labels that look wrong to the model, for people to look at again. Nothing is changed."""
+    from dataclasses import asdict
+
+    from .session import suspects as find
+
+    found = find(folder, _settings(folder))
+    if as_json:
+        _print_json([asdict(each) for each in found])
+        return
+    click.echo(f"{len(found)} labels look wrong to the model; many of them will be right.")
+    rows = [
+        [each.row, each.shown, each.given, each.suggested, f"{each.margin:.2f}", str(each.neighbours)] for each in found
+    ]
+    if rows:
+        _console().print(_grid(["row", "shown", "label", "model says", "margin", "neighbours"], rows))
 
 
 @main.command()

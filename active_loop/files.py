@@ -1,4 +1,4 @@
-"""Files → Arrow tables: CSV, Parquet, JSONL; what is wrong with them, by line.
+"""Files → Arrow tables: CSV, Parquet, JSONL, tasks of Label Studio; what is wrong with them, by line.
 
 People bring what another program wrote: in some encoding, with some delimiter, now and then cut off or not quite
 JSON. It is found out here, once, and what cannot be read is refused in one sentence that names the file, and the
@@ -20,9 +20,11 @@ from dataclasses import dataclass
 from importlib import import_module
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from .errors import DataError
+from .exported import Exported
+from .records import Given
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -32,13 +34,36 @@ _DELIMITERS: Final = (",", ";", "\t")
 
 @dataclass(frozen=True, slots=True)
 class TableFile:
-    """A file whose header is known; `read` gives the named columns as an Arrow table."""
+    """A file whose header is known; `read` gives the named columns as an Arrow table.
+
+    `named` are columns that can be read too, and are no content: what a task is called, and what people said of it.
+    Of a file of `tasks` these tell who said it.
+    """
 
     name: str
     columns: tuple[str, ...]
     read: Callable[[list[str]], Any]
     encoding: str
     notices: tuple[str, ...] = ()
+    named: tuple[str, ...] = ()
+    tasks: Tasks | None = None
+
+
+class Tasks(Protocol):
+    """What people said of the rows of a file, by the control that they said it with."""
+
+    @property
+    def controls(self) -> Mapping[str, str]:
+        """The controls that can be read → the kind of their label."""
+
+    def given(self, control: str) -> list[tuple[Given, ...]]:
+        """The answers about each row, in file order."""
+
+    def votes(self, control: str) -> Mapping[str, int]:
+        """How many answers hold each text."""
+
+    def cells(self, name: str) -> list[Any]:
+        """The values of a column as they stand in the file, lists and objects included."""
 
 
 def survey(path: Path, name: str) -> TableFile:
@@ -210,6 +235,20 @@ def _survey_jsonl(path: Path, name: str) -> TableFile:
     return TableFile(name, columns, read, "utf-8")
 
 
+def _survey_tasks(path: Path, name: str) -> TableFile:
+    tasks = Exported(path.read_bytes(), name)
+    for control in tasks.controls:
+        tasks.given(control)  # which refuses what is no answer
+
+    def read(wanted: list[str]) -> Any:
+        import pyarrow as pa
+
+        cells = ([{column: value} for value in tasks.cells(column)] for column in wanted)
+        return pa.table({column: _json_column(rows, column, name) for column, rows in zip(wanted, cells, strict=True)})
+
+    return TableFile(name, tasks.columns, read, "utf-8", (), tasks.named, tasks)
+
+
 def _json_rows(path: Path, name: str) -> Iterator[dict[str, Any]]:
     with path.open("rb") as file:
         for number, line in enumerate(file, start=1):
@@ -246,4 +285,5 @@ _FORMATS: Final[Mapping[str, Callable[[Path, str], TableFile]]] = {
     ".pq": _survey_parquet,
     ".jsonl": _survey_jsonl,
     ".ndjson": _survey_jsonl,
+    ".json": _survey_tasks,
 }

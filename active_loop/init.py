@@ -11,7 +11,7 @@ import os
 import re
 import shlex
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -31,11 +31,12 @@ from .settings import (
     TargetSettings,
     TaskSettings,
     check,
+    learned_as,
     measure,
     positive_class,
 )
 from .sources import IMAGE_SUFFIXES, open_source
-from .tasks import make_task, normalise
+from .tasks import BELOW, make_task, normalise
 
 _BUDGET = 400
 _QUESTIONS = {
@@ -55,14 +56,17 @@ class Given:
     """What was said by flags; None or empty means: not said. An empty `answer` means: use no column.
 
     `test` is a file of labelled rows that test; its answers are in the column `answer`, or in the one that looks so.
-    `label` is the kind of label; `bounds` and `unit` are those of a number.
+    `label` is the kind of label; `bounds`, `step` and `unit` are those of a number. Of tasks of Label Studio `answer`
+    is a control, and what is not said is found out from the answers there. `use` is what the model learns from.
     """
 
     kind: str | None = None
-    label: str = "choice"
+    label: str | None = None
     bounds: str = ""
+    step: float = 0.0
     unit: str = ""
     show: tuple[str, ...] = ()
+    use: tuple[str, ...] = ()
     test: Path | None = None
     answer: str | None = None
     group: str = ""
@@ -75,12 +79,19 @@ class Given:
     question: str = ""
 
 
-def write_loop(folder: Path, data: Path, given: Given, ask: Ask | None, say: Say) -> Settings:
+def write_loop(
+    folder: Path,
+    data: Path,
+    given: Given,
+    ask: Ask | None,
+    say: Say,
+    finish: Callable[[Settings], Settings] = lambda settings: settings,
+) -> Settings:
     """Write `folder`/loop.toml for `data` (a file, or a folder of images) and return what it says.
 
-    Without `ask` the flags and the defaults are taken. Raises `ConfigError` if there is a loop.toml already, if
-    something that has no default was not given, or for settings that cannot work; `DataError` for data that cannot
-    be used. Then nothing was written.
+    `finish` has the last word on the settings. Without `ask` the flags and the defaults are taken. Raises `ConfigError`
+    if there is a loop.toml already, if something that has no default was not given, or for settings that cannot work;
+    `DataError` for data that cannot be used. Then nothing was written.
     """
     path = folder / "loop.toml"
     if path.exists():
@@ -92,24 +103,38 @@ def write_loop(folder: Path, data: Path, given: Given, ask: Ask | None, say: Say
     seen = inspect(data)
     for line in _found(seen):
         say(line)
-    settings = _settings(folder, data, seen, given, Questions(ask, say))
+    settings = finish(_settings(folder, data, seen, _heard(seen, given), Questions(ask, say)))
     say(outlook(settings, *_proved(settings, data, given.test)))
     _write(settings, path)
     say(f"Wrote {path}. Next: active-loop run {shlex.quote(str(folder))}")
     return settings
 
 
+def _heard(seen: Inspection, given: Given) -> Given:
+    """The flags, with the control that people answered with in Label Studio, and the kind of label that it gives."""
+    if seen.controls and given.answer is None and given.test is None:
+        if len(seen.controls) > 1:
+            raise ConfigError(
+                f"{seen.path.name}: people answered with several controls, {listed([*seen.controls])}: name the one "
+                'to go on with by --answer, or use no answers by --answer "".'
+            )
+        given = replace(given, answer=next(iter(seen.controls)))
+    return replace(given, label=given.label or seen.controls.get(given.answer or "", "choice"))
+
+
 def _settings(folder: Path, data: Path, seen: Inspection, given: Given, questions: Questions) -> Settings:
     """All answers, in the order in which people are asked."""
     kind = _kind(seen, given.kind)
     shown = _shown(seen, kind, given, questions)
-    if given.label != "choice":
+    if learned_as(given.label or "choice") != "choice":
         return _of_other_labels(folder, data, seen, kind, shown, given, questions)
     known = _known(seen, shown, given, questions) if given.test is None else _tested(seen, shown, given, given.test)
     partly = known is not None and (known.n_missing > 0 or given.test is not None)
     classes = _classes(seen, shown, known if partly or given.answer else None, given, questions)
     if known is not None and partly:
         _refuse_unknown(known, classes)
+    if given.label == "choice" and all(BELOW in name for name in classes):
+        questions.say("These answers look like paths of a tree: --label taxonomy lets people choose in it.")
     target = _target(known, classes, given, questions)
     budget = _budget(seen, len(classes), given, questions)
     question = given.question or questions.answered("Question above the choices", _QUESTIONS[kind], text_of, "")
@@ -119,7 +144,7 @@ def _settings(folder: Path, data: Path, seen: Inspection, given: Given, question
     settings = Settings(
         name=Path(os.path.realpath(folder)).name or "loop",
         data=_data(folder, data, kind, shown, given, known.name if known is not None and partly else ""),
-        task=TaskSettings(classes=classes, question=question),
+        task=TaskSettings(kind=given.label or "choice", classes=classes, question=question),
         target=target,
         budget=BudgetSettings(answers=budget),
         model=ModelSettings(use=_MODELS[kind]),
@@ -138,12 +163,14 @@ def _of_other_labels(
     questions: Questions,
 ) -> Settings:
     """Settings for several labels or a number: less is guessed from the data, and answers are checked at the import."""
-    task = TaskSettings(kind=given.label, bounds=_bounds(given.bounds), unit=given.unit)
-    if given.label == "multi_label":
-        task = replace(task, classes=_classes(seen, shown, None, given, questions))
-    metric = given.metric or _USUAL_METRICS[given.label]
-    value = measure(given.label, metric).usual if given.target is None else given.target
+    label = given.label or "choice"
+    task = TaskSettings(kind=label, bounds=_bounds(given.bounds), step=given.step, unit=given.unit)
     answers = _column(seen, given.answer or "", "--answer") if given.test is None else None
+    if label == "multi_label":
+        known = answers if answers is not None and answers.name in seen.controls else None
+        task = replace(task, classes=_classes(seen, shown, known, given, questions))
+    metric = given.metric or _USUAL_METRICS[label]
+    value = measure(label, metric).usual if given.target is None else given.target
     if unused := answers is not None and not answers.n_missing:
         questions.say(_complete(answers, folder))
     settings = Settings(
@@ -164,6 +191,7 @@ def _data(folder: Path, data: Path, kind: str, shown: tuple[str, ...], given: Gi
         path=_relative(data, folder),
         kind=kind,
         show=shown,
+        use=given.use,
         id=given.id_column,
         group=given.group,
         test=_relative(given.test, folder) if given.test else "",
@@ -223,7 +251,7 @@ def _shown(seen: Inspection, kind: str, given: Given, questions: Questions) -> t
     if given.show:
         return tuple(_named(seen, name, "--show").name for name in given.show)
     default = _worth_showing(seen, kind, given)
-    others = [column.name for column in seen.columns if column.name not in default]
+    others = [column.name for column in seen.columns if column.name not in (*default, *seen.controls)]
     also = f" (also: {shortened(others)})" if others else ""
     return questions.answered(
         f"What is shown to people? {kind}{also}",
@@ -244,7 +272,7 @@ def _worth_showing(seen: Inspection, kind: str, given: Given) -> tuple[str, ...]
     else:
         shown = tuple(column.name for column in seen.columns if column.example.lower().endswith(IMAGE_SUFFIXES))[:1]
     classes = set(split(given.classes))
-    hidden = {given.answer, given.group, given.id_column}
+    hidden = {given.answer, given.group, given.id_column, *seen.controls}
     hidden |= {
         column.name for column in seen.columns if classes and set(column.values) and set(column.values) <= classes
     }
@@ -302,7 +330,8 @@ def _classes(
     """The possible answers: given, from the column of known ones, or asked for."""
 
     def read(text: str) -> tuple[str, ...]:
-        task = TaskSettings(classes=tuple(normalise(name) for name in split(text)))
+        kind = "taxonomy" if given.label == "taxonomy" else "choice"
+        task = TaskSettings(kind=kind, classes=tuple(normalise(name) for name in split(text)))
         make_task(task)
         if len(task.classes) < (1 if given.label == "multi_label" else 2):
             raise ConfigError("name at least two possible answers, with commas between them.")

@@ -10,15 +10,16 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
 from .errors import DataError
-from .files import TableFile, survey
+from .files import TableFile, Tasks, survey
 from .settings import DataSettings
 from .sources import IMAGE_SUFFIXES, answer_texts, open_source
+from .tasks import NONE
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +43,8 @@ class Column:
 class Inspection:
     """What a file or folder looks like: a guess at its kind and columns, for a person to confirm.
 
-    `show` are the columns to show; `answers` those that could hold answers already, likeliest first.
+    `show` are the columns to show; `answers` those that could hold answers already, likeliest first. `controls` are
+    those of them that hold what people said in Label Studio, with the kind of their label.
     """
 
     path: Path
@@ -54,6 +56,7 @@ class Inspection:
     show: tuple[str, ...]
     answers: tuple[Column, ...]
     notices: tuple[str, ...]
+    controls: Mapping[str, str] = field(default_factory=dict)
 
 
 _ANSWER_WORDS: Final = ("label", "class", "answer", "target", "sentiment", "category", "digit", "diagnosis")
@@ -72,7 +75,21 @@ def inspect(path: Path) -> Inspection:
         raise DataError(f"{path.name} has no rows: there is nothing to label in it.")
     columns = tuple(_column(name, table.column(name).to_pylist()) for name in dict.fromkeys(file.columns))
     kind, show = _guess(path, columns)
-    return _inspected(path, kind, file, columns, show)
+    seen = _inspected(path, kind, file, columns, show)
+    return _with_controls(seen, file.tasks) if file.tasks and file.named else seen
+
+
+def _with_controls(seen: Inspection, tasks: Tasks) -> Inspection:
+    """What is seen of tasks, with what people said of them; every label that somebody gave is a value."""
+    found = []
+    for name in (control for control in tasks.controls if control not in {column.name for column in seen.columns}):
+        column = _column(name, tasks.cells(name))
+        labels = [text for text in tasks.votes(name) if text != NONE]
+        if len(labels) <= _MANY:
+            column = replace(column, values={text: column.values.get(text, 0) for text in labels})
+        found.append(column)
+    kinds = {column.name: tasks.controls[column.name] for column in found}
+    return replace(seen, columns=(*seen.columns, *found), answers=(*found, *seen.answers), controls=kinds)
 
 
 def _inspected(

@@ -8,6 +8,7 @@ functions: `loop` stores what they return, in one transaction.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,9 +17,9 @@ from typing import Any
 import numpy as np
 
 from .chances import too_small
-from .domain import IMPORTED, Annotation, AnswerKind, Item, Split
+from .domain import IMPORTED, Annotation, AnswerKind, Item, Outcome, Split
 from .errors import DataError
-from .records import Record, Source
+from .records import Given, Record, Source
 from .reserve import brought, draw
 from .settings import LookPlan, Settings
 from .tasks import Task
@@ -110,7 +111,9 @@ def _items(records: Sequence[Record], start: int, source: str, ranks: Mapping[in
 
 def refuse_unusable(records: Sequence[Record], settings: Settings, task: Task) -> None:
     """`DataError` for an answer that is no class, and for a test file that could not even make the target likely."""
-    unknown = sorted({r.answer for r in records if r.answer and not task.read(r.answer).label})
+    texts = {r.answer for r in records if r.answer and not r.given and not task.read(r.answer).label}
+    given = {answer.said for record in records for answer in record.given if answer.said}
+    unknown = sorted(texts | {", ".join(said) for said in given if task.read(list(said)).outcome == Outcome.INVALID})
     if unknown and task.kind != "choice":
         problem = task.read(unknown[0]).problem or unknown[0]
         raise DataError(
@@ -129,11 +132,32 @@ def refuse_unusable(records: Sequence[Record], settings: Settings, task: Task) -
 
 
 def _answers(records: Sequence[Record], at: datetime) -> list[Annotation]:
-    return [
-        Annotation(IMPORTED, record.id, at, AnswerKind.SUBMITTED, json.dumps(record.answer), IMPORTED, item=position)
-        for position, record in enumerate(records)
-        if record.answer
-    ]
+    """The answers that came with the records: each person's where that is known, else one of the person "import".
+
+    No two have one name, whatever the data call them: a name that comes back is given a number.
+    """
+    found: dict[str, Annotation] = {}
+    times: Counter[str] = Counter()
+    for position, record in enumerate(records):
+        plain = Given(record.id, IMPORTED, AnswerKind.SUBMITTED, ()) if record.answer and not record.given else None
+        for given in (plain,) if plain else record.given:
+            name = given.id
+            while name in found:
+                times[given.id] += 1
+                name = f"{given.id} ({times[given.id] + 1})"
+            raw = json.dumps(record.answer if plain else list(given.said), ensure_ascii=False)
+            found[name] = Annotation(
+                source=IMPORTED,
+                id=name,
+                updated_at=given.updated_at or at,
+                kind=given.kind,
+                raw=raw,
+                person=given.person,
+                item=position,
+                created_at=given.created_at,
+                lead_time_s=given.lead_time_s,
+            )
+    return [*found.values()]
 
 
 def _listed(names: Sequence[str], most: int = 5) -> str:

@@ -7,12 +7,31 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
+
+from .domain import AnswerKind
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """One person's answer that came with the data: what was `said`, as texts; nothing where it was skipped.
+
+    `id` names it in the data. Times and seconds are None where the data does not say them.
+    """
+
+    id: str
+    person: str
+    kind: AnswerKind
+    said: tuple[str, ...]
+    created_at: datetime | None = None
+    updated_at: datetime | None = None
+    lead_time_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +40,8 @@ class Record:
 
     `row` is its place in the source: the number of the data row, counted from 0 without the header, or the file's
     name relative to the folder. `group` is None for what stands alone. `answer` is what the answer column holds,
-    in normal form, be it a configured class or not; None where it is empty. `test` says that it came to test.
+    in normal form, be it a configured class or not; None where it is empty. `test` says that it came to test. Where the
+    data says who answered, `given` holds every answer, and `answer` is what most people said.
     """
 
     id: str
@@ -29,6 +49,7 @@ class Record:
     group: str | None
     answer: str | None
     test: bool = False
+    given: tuple[Given, ...] = ()
 
 
 class Source(Protocol):

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Final
 from .brought import Brought
 from .errors import ConfigError, DataError, unknown_name
 from .files import TableFile, one_line, open_embeddings, plain_text, survey
-from .records import Record, Source
+from .records import Given, Record, Source
 from .settings import DataSettings
 from .tasks import normalise
 
@@ -47,7 +47,7 @@ def open_source(data: DataSettings, folder: Path, *, known: bool = True) -> Sour
     if data.kind not in KINDS:
         raise ConfigError(unknown_name("data.kind", data.kind, KINDS))
     if not data.path:
-        raise ConfigError("data.path is empty: name a CSV, Parquet or JSONL file, or a folder of images.")
+        raise ConfigError("data.path is empty: name a CSV, Parquet, JSONL or JSON file, or a folder of images.")
     if not data.test:
         return _source(data, folder)
     return _with_test(data, folder, known)
@@ -119,6 +119,7 @@ class TableSource:
         rest = () if data.kind == "text" else tuple(c for c in self._file.columns if c not in special)
         self.show = data.show or data.use or rest
         self.use = data.use or self.show
+        self._given = _given(self._file, data)
         if not self.show:
             known = ", ".join(self._file.columns)
             raise ConfigError(f"data.show names no column to show; {data.path} has: {known}.")
@@ -142,6 +143,8 @@ class TableSource:
 
     def shown(self, rows: Sequence[str]) -> list[dict[str, Any]]:
         fields = self._taken(rows, self.show).to_pylist()
+        if self._file.tasks:  # what holds lists and objects is shown as it came
+            self._put_back(fields, rows)
         plain = [{column: _showable(value) for column, value in row.items()} for row in fields]
         return [{"row": row} for row in plain] if self.kind == "table" else plain
 
@@ -181,7 +184,18 @@ class TableSource:
     @cached_property
     def _merged(self) -> _Merged:
         rows = [str(number) for number in range(self.n_rows)]
-        return _merge(self._data, rows, self._ids, self._digests, self._table)
+        return _merge(self._data, rows, self._ids, self._digests, self._table, self._given)
+
+    def _put_back(self, fields: list[dict[str, Any]], rows: Sequence[str]) -> None:
+        for column, values in self._nested.items():
+            for row, number in zip(fields, self.numbers(rows).tolist(), strict=True):
+                row[column] = values[number]
+
+    @cached_property
+    def _nested(self) -> dict[str, list[Any]]:
+        """The columns of a file of tasks that hold lists or objects, as they stand there."""
+        found = {column: self._file.tasks.cells(column) for column in self.show} if self._file.tasks else {}
+        return {column: values for column, values in found.items() if any(isinstance(v, dict | list) for v in values)}
 
     def _taken(self, rows: Sequence[str], columns: Sequence[str]) -> Any:
         return self._table.select(list(dict.fromkeys(columns))).take(self.numbers(rows))
@@ -199,6 +213,7 @@ class ImageSource:
                 "for images data.show names one column, that of the file names, and data.use stays empty."
             )
         self._column = (data.show or ("image",))[0]
+        self._given = _given(self._file, data) if self._file else None
         if self._file:
             _refuse_leak(data, (self._column,))
             _require(self._file, data, show=(self._column,))
@@ -280,7 +295,7 @@ class ImageSource:
     @cached_property
     def _merged(self) -> _Merged:
         rows = [str(number) for number in range(self.n_rows)] if self._file else self._names
-        return _merge(self._data, rows, self._ids, self._digests, self._table)
+        return _merge(self._data, rows, self._ids, self._digests, self._table, self._given)
 
     def _named(self) -> list[str]:
         names = [plain_text(value).strip() for value in self._table.column(self._column).to_pylist()]
@@ -310,8 +325,18 @@ class _Merged:
     notices: tuple[str, ...]
 
 
-def _merge(data: DataSettings, rows: Sequence[str], ids: list[str], digests: list[bytes], table: Any) -> _Merged:
-    """One record per id, in file order; of duplicates the first row stays, with the first answer given to any."""
+def _merge(
+    data: DataSettings,
+    rows: Sequence[str],
+    ids: list[str],
+    digests: list[bytes],
+    table: Any,
+    given: Sequence[tuple[Given, ...]] | None,
+) -> _Merged:
+    """One record per id, in file order; of duplicates the first row stays, with the first answer given to any.
+
+    Where it is known who answered, nothing is lost: the answers `given` to any of them are the item's.
+    """
     groups = [plain_text(v).strip() or None for v in _values(table, data.group)] or [None] * len(rows)
     answers = answer_texts(_values(table, data.answer)) or [None] * len(rows)
     first: dict[str, tuple[int, int]] = {}  # id → its record, its first row
@@ -320,7 +345,7 @@ def _merge(data: DataSettings, rows: Sequence[str], ids: list[str], digests: lis
     for place, (row, id_, group, answer) in enumerate(zip(rows, ids, groups, answers, strict=True)):
         if id_ not in first:
             first[id_] = len(records), place
-            records.append(Record(id_, row, group, answer))
+            records.append(Record(id_, row, group, answer, given=given[place] if given else ()))
             continue
         at, first_place = first[id_]
         known = records[at]
@@ -329,6 +354,9 @@ def _merge(data: DataSettings, rows: Sequence[str], ids: list[str], digests: lis
                 f'{data.path}: rows {known.row} and {row} are both called "{id_}" in column "{data.id}" and differ; '
                 "an id must name one item only."
             )
+        if given:
+            records[at] = replace(known, answer=known.answer or answer, given=known.given + given[place])
+            continue
         if answer is not None and known.answer is None:
             records[at] = replace(known, answer=answer)
         n_conflicts += answer is not None and known.answer is not None and answer != known.answer
@@ -336,6 +364,14 @@ def _merge(data: DataSettings, rows: Sequence[str], ids: list[str], digests: lis
         f"{data.path}: {n_conflicts} duplicate rows carry another answer than their first row; the first one is taken."
     )
     return _Merged(records, len(rows) - len(records), (conflict,) if n_conflicts else ())
+
+
+def _given(file: TableFile, data: DataSettings) -> list[tuple[Given, ...]] | None:
+    """Who said what of each row, with the control that `data.answer` names; None where the file cannot say it."""
+    if not data.answer or not file.tasks:
+        return None
+    found = file.tasks.given(data.answer)
+    return found if any(found) else None
 
 
 def _values(table: Any, column: str) -> list[Any]:
@@ -422,7 +458,8 @@ def _special(data: DataSettings) -> dict[str, str]:
 def _require(file: TableFile, data: DataSettings, **columns: Sequence[str]) -> None:
     wanted = [(f"data.{key}", column) for key, some in columns.items() for column in some]
     for key, column in [*wanted, *_special(data).items()]:
-        if file.columns.count(column) != 1:
+        special = key in ("data.id", "data.answer", "data.group")
+        if file.columns.count(column) != 1 and not (special and column in file.named):
             raise DataError(_wrong_column(key, column, file))
 
 
@@ -431,7 +468,8 @@ def _wrong_column(key: str, column: str, file: TableFile) -> str:
         return f'{file.name} has {file.columns.count(column)} columns called "{column}" ({key}): rename one of them.'
     close = difflib.get_close_matches(column, file.columns, n=1)
     hint = f'did you mean "{close[0]}"? It' if close else "it"
-    return f'{file.name} has no column "{column}" ({key}); {hint} has: {", ".join(file.columns)}.'
+    known = (*file.columns, *(file.named if key in ("data.id", "data.answer") else ()))
+    return f'{file.name} has no column "{column}" ({key}); {hint} has: {", ".join(known)}.'
 
 
 def _refuse_leak(data: DataSettings, columns: Sequence[str]) -> None:
