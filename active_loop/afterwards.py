@@ -77,19 +77,30 @@ class Afterwards:
 
     def suspect(self) -> StepResult | None:
         """Record which labels look wrong, of those to learn from: for people to look at, none is changed."""
-        stop, settings = self.store.events("stopped")[-1].position, self.standing.settings
+        stop = self.store.events("stopped")[-1].position
         known = any(event.position > stop for event in self.store.events("suspects"))
-        if known or settings.is_search or settings.task.kind != "choice":
+        if known or self.unsuspicious():
             return None
-        pool = {item: label for item, label in self._labels().items() if self.standing.is_learned(item)}
-        if len(pool) < _FEWEST:
-            return None
-        found = self.jobs.result(lambda: SuspectsJob(self.jobs.fits([pool], [])[0]))
+        found = self.jobs.result(self.suspects_job)
         if not isinstance(found, Suspects):
             return self._meanwhile(found, "ready to look for labels that look wrong")
         listed = [asdict(each) for each in found.found]
         self.store.add_event("suspects", {"n_labels": found.n_labels, "found": listed})
         return Progressed(f"{len(listed)} labels look wrong")
+
+    def unsuspicious(self) -> str:
+        """Why no label can be said to look wrong; empty if some may be."""
+        settings, n = self.standing.settings, len(self._learned())
+        if settings.is_search or settings.task.learned != "choice":
+            return "only labels of one class per item, which a model learns from, can look wrong"
+        return "" if n >= _FEWEST else f"{n} labels are there to learn from, and {_FEWEST} are the fewest"
+
+    def suspects_job(self) -> SuspectsJob:
+        """The search for labels that look wrong."""
+        return SuspectsJob(self.jobs.fits([self._learned()], [])[0])
+
+    def _learned(self) -> dict[int, str]:
+        return {item: label for item, label in self._labels().items() if self.standing.is_learned(item)}
 
     def _comparison(
         self, arms: control.Arms, labels: Mapping[int, str], tested: Sequence[int], stop: int

@@ -252,6 +252,8 @@ def status_page(status: Status) -> Group:
         lines.append(Text("   " + ", ".join(f"{person} {n}" for person, n in sorted(status.people.items()))))
     said = (agreed(status.agreement), sentence_of_constancy(status.constancy))
     lines += [Text(f"   {line}") for line in said if line]
+    if status.suspects:
+        lines.append(Text(f"   {len(status.suspects)} labels look wrong: `active-loop suspects` lists them"))
     if status.unweighed:
         lines.append(Text(f"   people are not weighed yet, the majority counts: {status.unweighed}"))
     for look in status.looks:

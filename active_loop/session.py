@@ -15,17 +15,20 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .afterwards import Afterwards
 from .chances import Proof, proof_of
 from .changes import change_of
 from .domain import Progressed, StepResult, Stopped
 from .driver import Driver, Report, Unreachable
-from .errors import ActiveLoopError, ConfigError, FolderError, LabelingError, TokenError
+from .errors import ActiveLoopError, ConfigError, DataError, FolderError, LabelingError, TokenError
 from .evaluate import doubt, shares_of
 from .intake import refuse_unusable
+from .jobs import Jobs
 from .label_studio import Finding, LabelStudio
 from .labeling import LabelingBackend, Queues, Terminal
 from .local_studio import LocalStudio
@@ -35,6 +38,7 @@ from .records import Source
 from .runner import InlineRunner, ProcessRunner, Runner
 from .settings import LabelingSettings, Settings
 from .sources import open_source
+from .standing import Standing
 from .store import FolderLock, Store
 from .tasks import make_task
 
@@ -356,6 +360,48 @@ def dashboard(folder: Path, settings: Settings) -> Iterator[Server]:
         yield server
     finally:
         server.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Doubt:
+    """A label that looks wrong: what people saw, the label, what the model suggests and by how much, and neighbours."""
+
+    item: str
+    row: str
+    shown: str
+    given: str
+    suggested: str
+    margin: float
+    neighbours: int
+
+
+def suspects(folder: Path, settings: Settings) -> list[Doubt]:
+    """Labels to learn from that look wrong by now, the worst first; `DataError` if none can be said to.
+
+    It reads only, and may be asked for while the loop runs; test items are never among them.
+    """
+    source = open_source(settings.data, folder)
+    with closing(Store(folder / DATABASE, readonly=True)) as store:
+        standing = Standing(settings, store, lambda: datetime.now(UTC))
+        if not standing.scored_rounds():
+            raise DataError("no label can look wrong yet: no model was trained; come back after the first round.")
+        after = Afterwards(standing, Jobs(standing, source, InlineRunner(), folder))
+        if why := after.unsuspicious():
+            raise DataError(f"no label can be said to look wrong: {why}.")
+        found = after.suspects_job().run().found
+        items = [standing.items[each.item] for each in found]
+    shown = source.shown([item.row for item in items])
+    return [
+        Doubt(item.id, item.row, _glance(fields), each.given, each.suggested, each.margin, each.neighbours)
+        for each, item, fields in zip(found, items, shown, strict=True)
+    ]
+
+
+def _glance(fields: Mapping[str, object]) -> str:
+    """What is shown of an item, on one line of a terminal."""
+    line = " ".join(str(value.name if isinstance(value, Path) else value) for value in fields.values())
+    line = " ".join(line.split())
+    return f"{line[:59]}…" if len(line) > 60 else line
 
 
 def running_studio(folder: Path, settings: Settings) -> LabelStudio:

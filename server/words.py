@@ -34,7 +34,7 @@ MEANING: Final = {
 _PUBLIC: Final = (
     *("name", "metric", "target", "stop_on", "budget", "answers", "open_asks", "oldest_open_at", "outcomes"),
     *("disputed", "people", "lead_time_s", "n_items", "round", "n_labels", "curve", "looks", "verdict"),
-    *("more_to_certify", "forecast", "stopped", "doing", "agreement", "unweighed"),
+    *("more_to_certify", "forecast", "stopped", "doing", "agreement", "unweighed", "constancy", "suspects"),
 )
 """What `status.json` holds of a `Status`. Answers by split are left out: see above."""
 
@@ -135,6 +135,8 @@ def facts(status: Status, now: datetime) -> list[Fact]:
         Fact("Without a label", str(sum(n for _, n in _unlabelled(status))), _listed(_unlabelled(status))),
         Fact("Time of people", span(status.lead_time_s), _pace(status)),
         *_agreement(status),
+        *_constancy(status),
+        *_suspects(status),
     ]
 
 
@@ -262,6 +264,19 @@ def _agreement(status: Status) -> Iterator[Fact]:
         return
     hardest = f" · hardest {'/'.join(found.hardest)}" if found.hardest else ""
     yield Fact("People agree", f"{name}{read.value:.2f}", f"{read.low:.2f} to {read.high:.2f}, {items}{hardest}")
+
+
+def _constancy(status: Status) -> Iterator[Fact]:
+    """How often people say the same again, once somebody was asked twice."""
+    found = status.constancy
+    if found.n:
+        yield Fact("Say the same again", f"{found.same} of {found.n}", f"{found.low:.2f} to {found.high:.2f}")
+
+
+def _suspects(status: Status) -> Iterator[Fact]:
+    """How many labels look wrong, where some do."""
+    if status.suspects:
+        yield Fact("Labels that look wrong", str(len(status.suspects)), "listed by “active-loop suspects”")
 
 
 def _labels(count: int) -> str:

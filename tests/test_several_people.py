@@ -32,12 +32,12 @@ from active_loop.domain import (
     TaskRef,
     WaitingForPeople,
 )
-from active_loop.errors import ConfigError
+from active_loop.errors import ConfigError, DataError
 from active_loop.label_studio import Annotator, LabelStudio, sign_up
 from active_loop.labeling import Publication
 from active_loop.local_studio import LocalStudio
 from active_loop.report import export_rows, status
-from active_loop.session import session
+from active_loop.session import session, suspects
 from active_loop.settings import DataSettings, LabelingSettings, StopSettings, TaskSettings, check
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -383,6 +383,30 @@ def test_once_the_loop_has_stopped_it_lists_labels_that_look_wrong_and_changes_n
     assert sum(labels[each["item"]] != each["given"] for each in found) > len(found) / 2
     assert all(loop.standing.merged()[each["item"]].label == each["given"] for each in found)
     assert len(status(loop.store).suspects) == len(found)
+    by_hand = suspects(tmp_path, said_)
+    assert [each.given for each in by_hand] == [each["given"] for each in found]
+    assert by_hand[0].row == loop.standing.items[found[0]["item"]].row
+    assert by_hand[0].shown
+
+
+def test_labels_that_look_wrong_can_be_listed_while_the_loop_runs_once_there_is_a_model(tmp_path: Path) -> None:
+    labels = write_points(tmp_path, 400, spread=0.5)
+    said_ = settings(budget={"answers": 240}, target={"value": 0.99})
+    loop = open_loop(tmp_path, Crowd(("ann",), careless(labels, 0.1)), said_)
+    loop.import_items()
+    with pytest.raises(DataError, match="no model was trained; come back after the first round"):
+        suspects(tmp_path, said_)
+    while not loop.standing.scored_rounds():
+        loop.step()
+    with pytest.raises(DataError, match="labels are there to learn from, and 40 are the fewest"):
+        suspects(tmp_path, said_)
+    while loop.standing.scored_rounds()[-1].record["n_labels"] < 60:
+        loop.step()
+    listed = suspects(tmp_path, said_)
+    tests = {loop.standing.items[item].row for item in loop.standing.test_order}
+    assert listed
+    assert not {each.row for each in listed} & tests
+    assert not loop.store.events("suspects")
 
 
 def test_what_some_have_answered_is_withdrawn_at_the_end_and_costs_what_was_given(tmp_path: Path) -> None:
