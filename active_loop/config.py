@@ -293,7 +293,7 @@ def _check_strategy(key: str, name: str, settings: Settings) -> None:
         strategy = make(name)
     except StrategyError as error:
         raise ConfigError(f"{key}: {error}") from error
-    if settings.task.kind not in strategy.tasks:
+    if settings.task.learned not in strategy.tasks:
         kinds = ", ".join(sorted(strategy.tasks))
         raise ConfigError(f'{key}: "{name}" chooses for tasks of kind {kinds}, and this one is {settings.task.kind}.')
     if settings.model.members < strategy.needs_members:

@@ -10,10 +10,11 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import takewhile
 from typing import Any, Protocol, TypeVar
 
 from .domain import Annotation, Answer, AnswerKind, Ask, AskKind, TaskRef
-from .tasks import NONE, SingleChoice, Task
+from .tasks import NONE, SingleChoice, Task, Taxonomy, path_of
 
 T = TypeVar("T")
 
@@ -148,9 +149,9 @@ class Oracle(_Here):
 class Terminal(_Here):
     """Asks the person at the keyboard, one item at a time; answers are numbers or the beginning of a class.
 
-    With a `task` of several labels any number of them with commas between, 0 for none; with one of a number, that. An
-    empty line skips the item, `q` (or the end of input) leaves: what was answered so far is kept, the rest
-    stays open.
+    With a `task` of several labels any number of them with commas between, 0 for none; with one of a number, that. Of
+    a tree the leaves are numbered, and found by the beginning of their own name too. An empty line skips the item, `q`
+    (or the end of input) leaves: what was answered so far is kept, the rest stays open.
     """
 
     def __init__(
@@ -187,6 +188,10 @@ class Terminal(_Here):
             self._write(f"  {name}: {value}")
         said_before = self._question or _QUESTIONS[self._task.kind]
         choices = "".join(f"  {number} {name}" for number, name in self._choices())
+        if isinstance(self._task, Taxonomy):
+            choices = ""
+            for line in _tree(self._task.classes):
+                self._write(f"  {line}")
         while True:
             try:
                 said = self._read(f"{said_before}{choices}  (Enter skips, q leaves) > ").strip()
@@ -219,8 +224,12 @@ class Terminal(_Here):
             return said
         if said in numbered:
             return numbered[said]
-        beginning = [name for name in self._task.classes if name.casefold().startswith(said.casefold())]
+        beginning = [name for name in self._task.classes if self._begins(name, said.casefold())]
         return beginning[0] if len(beginning) == 1 else said
+
+    def _begins(self, name: str, said: str) -> bool:
+        leaf = path_of(name)[-1] if isinstance(self._task, Taxonomy) else name
+        return any(each.casefold().startswith(said) for each in (name, leaf))
 
     def _problem(self, said: str, answer: Answer) -> str:
         if self._task.kind == "choice":
@@ -240,3 +249,20 @@ class Terminal(_Here):
             ask=ask,
             lead_time_s=(ended - started).total_seconds(),
         )
+
+
+def _tree(classes: Sequence[str]) -> Iterable[str]:
+    """The classes as lines, each branch once above what is below it, each leaf behind the number of its class.
+
+    >>> print(*_tree(["animal > cat", "animal > dog"]), sep="\\n")
+    animal
+      1 cat
+      2 dog
+    """
+    above: list[str] = []
+    for number, name in enumerate(classes, start=1):
+        *branches, leaf = path_of(name)
+        shared = len([*takewhile(lambda pair: pair[0] == pair[1], zip(above, branches, strict=False))])
+        yield from (f"{'  ' * depth}{branches[depth]}" for depth in range(shared, len(branches)))
+        yield f"{'  ' * len(branches)}{number} {leaf}"
+        above = branches

@@ -225,7 +225,7 @@ def _learner(job: RoundJob) -> Learner:
     names = job.model.names
     use = names[0] if len(names) == 1 else list(names)
     told, members = job.task, job.model.members
-    return make_learner(use, classes=told.classes, seed=job.seed, committee=members, kind=told.kind)
+    return make_learner(use, classes=told.classes, seed=job.seed, committee=members, kind=told.learned)
 
 
 def _choose(
@@ -246,7 +246,7 @@ def _choose(
         labelled_y=job.codes,
         pending_X=X[job.pending],
         classes=job.task.classes,
-        task=job.task.kind,
+        task=job.task.learned,
         fit_predict=lambda rows, codes: _refitted(job, X, job.candidates[rows], codes),
     )
     strategy = _strategy(job.strategy, job.random_share)

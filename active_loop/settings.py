@@ -103,9 +103,12 @@ class TaskSettings:
 
     kind: str = _key(
         "choice",
-        'Kind of label: "choice" (one of the classes), "multi_label" (any number of them, or none) or "number".',
+        'Kind of label: "choice" (one of the classes), "taxonomy" (one leaf of a tree of them), "multi_label" (any '
+        'number of them, or none) or "number".',
     )
-    classes: tuple[str, ...] = _key((), "The possible answers, at least two; none of a number.")
+    classes: tuple[str, ...] = _key(
+        (), 'The possible answers, at least two; of a taxonomy paths, as "animal > cat"; none of a number.'
+    )
     question: str = _key("", "The question shown above the choices.")
     instructions: str = _key("", "What people should know before they start; shown in Label Studio.")
     unsure: bool = _key(True, 'Offer "(unsure)"; it is never a class.')
@@ -116,6 +119,11 @@ class TaskSettings:
     )
     unit: str = _key("", "Numbers only: what may be written behind the number.")
     tolerance: float = _key(0.0, "Numbers only: how far from the median of all answers one may be and still agree.")
+
+    @property
+    def learned(self) -> str:
+        """What a model learns: the leaf of a taxonomy is one of several classes, as a choice is; else the kind."""
+        return learned_as(self.kind)
 
 
 @dataclass(frozen=True, slots=True)
@@ -464,6 +472,15 @@ def _check_task(task: TaskSettings) -> None:
         raise ConfigError(f'task.{given[0]} is for numbers, and task.kind is "{task.kind}": drop it.')
 
 
+def learned_as(kind: str) -> str:
+    """The kind of label, as metrics, models and strategies know it, that people give as this kind (`task.kind`).
+
+    >>> learned_as("taxonomy"), learned_as("number")
+    ('choice', 'number')
+    """
+    return "choice" if kind == "taxonomy" else kind
+
+
 def measure(kind: str, name: str) -> Measure:
     """The metric of this name, for a kind of task that has it; else a `ConfigError` that lists those it has."""
     names = metrics_of(kind)
@@ -499,7 +516,7 @@ def positive_class(target: TargetSettings, classes: Sequence[str]) -> str:
 
 def _check_target(settings: Settings) -> None:
     target, worst = settings.target, _worst(settings)
-    metric = measure(settings.task.kind, target.metric)
+    metric = measure(settings.task.learned, target.metric)
     if metric.of_one_class or target.positive:
         positive_class(target, settings.task.classes)
     if metric.error:
@@ -608,14 +625,14 @@ def _check_people(settings: Settings) -> None:
             f"people.{again[0]} is {getattr(people, again[0]):g}, and target.metric is found: a search asks one person "
             "about each item, once; drop it."
         )
-    if people.relabel_share and settings.task.kind != "choice":
+    if people.relabel_share and settings.task.learned != "choice":
         raise ConfigError(
             f"people.relabel_share is {people.relabel_share:g}, and task.kind is {settings.task.kind}: only labels of "
             "one class per item can be doubted; set it to 0."
         )
     if merge == "majority":
         return
-    what = f"task.kind is {settings.task.kind}" if settings.task.kind != "choice" else ""
+    what = f"task.kind is {settings.task.kind}" if settings.task.learned != "choice" else ""
     if what or settings.is_search:
         raise ConfigError(
             f'people.merge is "{merge}", and {what or "target.metric is found"}: people are weighed only where one '

@@ -66,7 +66,7 @@ SIBLINGS = {
 
 # The parts of a module that is a wing, a folder with one door, from the top down. Others import the door only.
 WINGS: dict[str, list[set[str]]] = {
-    "label_studio": [{"__init__"}, {"backend"}, {"project"}, {"listing", "seat"}, {"connection"}, {"page"}],
+    "label_studio": [{"__init__"}, {"backend"}, {"project", "elsewhere"}, {"listing", "seat"}, {"connection", "borrowed"}, {"page"}],
     "evaluate": [
         {"__init__"},
         {"classes", "numbers"},
@@ -74,7 +74,7 @@ WINGS: dict[str, list[set[str]]] = {
         {"bounds", "reading", "idle"},
     ],
     "learner": [{"__init__"}, {"committee"}, {"labelled", "modal"}, {"estimators"}, {"machines"}],
-    "tasks": [{"__init__"}, {"choice", "multi_label", "number"}, {"reading"}],
+    "tasks": [{"__init__"}, {"taxonomy"}, {"choice", "multi_label", "number"}, {"reading"}],
 }
 
 # Who alone may import what; everything else in the tree may not.

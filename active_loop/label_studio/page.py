@@ -14,22 +14,22 @@ import json
 import math
 import mimetypes
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 from urllib.parse import quote
 from xml.etree import ElementTree
 
 from ..errors import ConfigError, LabelingError
 from ..settings import Settings, TaskSettings
-from ..tasks import BROKEN, NONE, UNSURE
+from ..tasks import BELOW, BROKEN, NONE, UNSURE, path_of
 
 CONTROL: Final = "label"
 """Name of the control that people answer with; results of any other control but `OUTCOME` are not ours."""
 
 OUTCOME: Final = "outcome"
-"""Name of the control beside a number, for "(unsure)" and "(broken item)"."""
+"""Name of the control beside a number or a tree, for "(unsure)" and "(broken item)"."""
 
 ASK: Final = "ask"
 """Name of the field of a task's data that says which ask it stands for; people never see it."""
@@ -39,8 +39,17 @@ _ROW: Final = "row"
 _IMAGE: Final = "image"
 _QUESTIONS: Final = {
     "choice": "Which one is it?",
+    "taxonomy": "Which one is it?",
     "multi_label": "Which of these are there?",
     "number": "How much is it?",
+}
+_ONE_LEAF: Final = {
+    "leafsOnly": "true",
+    "maxUsages": "1",
+    "showFullPath": "true",
+    "pathSeparator": BELOW,
+    "placeholder": "Choose here",
+    "minWidth": "420px",
 }
 _INLINE_BYTES: Final = 200_000
 _INLINE_PIXELS: Final = 1024
@@ -52,7 +61,8 @@ _INLINE_PIXELS: Final = 1024
 def label_config(settings: Settings) -> str:
     """The labelling page as Label Studio's XML: question, shown fields, and what people answer with.
 
-    That is one choice per class with its key, of several labels any number of them or "(none)", or a number's field.
+    That is one choice per class with its key, of several labels any number of them or "(none)", a tree whose leaves
+    can be chosen, or a number's field.
     Raises `ConfigError` for a class that Label Studio would take for a field: "$" and a letter or digit.
     """
     for name in settings.task.classes:
@@ -67,8 +77,8 @@ def label_config(settings: Settings) -> str:
         size = {"maxWidth": "640px", "maxHeight": "55vh"} if tag == "Image" else {}
         ElementTree.SubElement(view, tag, {"name": name, "value": value} | size)
     shown = view[1].get("name", "")
-    if settings.task.kind == "number":
-        _number(view, shown, settings.task)
+    if settings.task.kind in ("number", "taxonomy"):
+        _field_of(view, shown, settings.task)
     else:
         several = settings.task.kind == "multi_label"
         own = [*settings.task.classes, NONE] if several else [*settings.task.classes]
@@ -77,15 +87,32 @@ def label_config(settings: Settings) -> str:
     return ElementTree.tostring(view, encoding="unicode")
 
 
-def _number(view: ElementTree.Element, shown: str, task: TaskSettings) -> None:
-    """A field for a number, and choices for what is none; the number cannot be required beside those."""
-    outcomes, limits = _outcomes(task), dict(zip(("min", "max"), task.bounds, strict=False))
-    asked = {name: f"{value:.15g}" for name, value in limits.items() if math.isfinite(value)}
-    asked |= {"step": f"{task.step:.15g}"} if task.step else {}
-    asked |= {} if outcomes else {"required": "true"}
-    ElementTree.SubElement(view, "Number", {"name": CONTROL, "toName": shown} | asked)
+def _field_of(view: ElementTree.Element, shown: str, task: TaskSettings) -> None:
+    """A number's field or a tree, and choices for what is neither; the field cannot be required beside those."""
+    outcomes = _outcomes(task)
+    told = {"name": CONTROL, "toName": shown} | ({} if outcomes else {"required": "true"})
+    if task.kind == "taxonomy":
+        _tree(ElementTree.SubElement(view, "Taxonomy", told | _ONE_LEAF), task.classes)
+    else:
+        ElementTree.SubElement(view, "Number", told | _limits(task))
     if outcomes:
         _choices(view, OUTCOME, shown, "single", outcomes, False)
+
+
+def _limits(task: TaskSettings) -> dict[str, str]:
+    limits = dict(zip(("min", "max"), task.bounds, strict=False)) | ({"step": task.step} if task.step else {})
+    return {name: f"{value:.15g}" for name, value in limits.items() if math.isfinite(value)}
+
+
+def _tree(tree: ElementTree.Element, classes: Sequence[str]) -> None:
+    """The branches and leaves below `tree`, in the order in which the classes name them."""
+    known: dict[tuple[str, ...], ElementTree.Element] = {(): tree}
+    for name in classes:
+        path = path_of(name)
+        for depth, part in enumerate(path):
+            above, here = tuple(path[:depth]), tuple(path[: depth + 1])
+            if here not in known:
+                known[here] = ElementTree.SubElement(known[above], "Choice", {"value": part})
 
 
 def _choices(
@@ -190,8 +217,17 @@ def _labels(config: str) -> list[str] | None:
     with contextlib.suppress(ElementTree.ParseError):
         root = ElementTree.fromstring(config)
         if any(control.get("name") == CONTROL for control in root.iter()):
-            return [choice.get("alias") or choice.get("value") or "" for choice in root.iter("Choice")]
+            return list(_leaves(root))
     return None
+
+
+def _leaves(above: ElementTree.Element, path: tuple[str, ...] = ()) -> Iterator[str]:
+    """What can be chosen below an element: of nested choices the path to each that has none below it."""
+    for part in above:
+        here = (*path, part.get("alias") or part.get("value") or "") if part.tag == "Choice" else path
+        if part.tag == "Choice" and part.find("Choice") is None:
+            yield BELOW.join(here)
+        yield from _leaves(part, here)
 
 
 def _fields(shown: Mapping[str, Any], address: Callable[[Path], str]) -> dict[str, Any]:
@@ -289,6 +325,9 @@ def label_result(label: str, shown: str, kind: str) -> list[dict[str, Any]]:
         return _chosen(json.loads(label) or [NONE], shown)
     if kind == "number":
         return [{"from_name": CONTROL, "to_name": shown, "type": "number", "value": {"number": float(label)}}]
+    if kind == "taxonomy":
+        value = {"taxonomy": [path_of(label)]}
+        return [{"from_name": CONTROL, "to_name": shown, "type": "taxonomy", "value": value}]
     return choice_result(label, shown)
 
 
@@ -297,7 +336,8 @@ def _chosen(choices: list[str], shown: str) -> list[dict[str, Any]]:
 
 
 def read_result(raw: str) -> list[str]:
-    """The answers in a result (JSON text), for `tasks.Task.read`: chosen strings, or a number; [] for no answer.
+    """The answers in a result (JSON text), for `tasks.Task.read`: chosen strings, paths of a tree, or a number; [] for
+    no answer.
 
     Label Studio stores whatever it is sent. Where our control cannot have written it (broken JSON, another control,
     another type) the one string says so in brackets: it is no class, so it reads as invalid, and nothing is guessed.
@@ -308,6 +348,8 @@ def read_result(raw: str) -> list[str]:
     ['[not our control: a textarea of "note"]']
     >>> read_result('[{"from_name": "label", "type": "number", "value": {"number": 3.5}}]')
     ['3.5']
+    >>> read_result('[{"from_name": "label", "type": "taxonomy", "value": {"taxonomy": [["animal", "cat"]]}}]')
+    ['animal > cat']
     """
     try:
         regions = json.loads(raw)
@@ -320,14 +362,28 @@ def read_result(raw: str) -> list[str]:
         if (region.get("from_name"), region.get("type")) not in _OURS:
             return [f'[not our control: a {region.get("type")} of "{region.get("from_name")}"]']
         value = region.get("value")
-        given = value.get(region["type"]) if isinstance(value, dict) else None
-        if region["type"] == "number":
-            given = [repr(given)] if isinstance(given, int | float) and not isinstance(given, bool) else None
-        if not isinstance(given, list) or not all(isinstance(choice, str) for choice in given):
-            return [f"[no {'number' if region['type'] == 'number' else 'list of choices'}]"]
+        given = _strings(region["type"], value.get(region["type"]) if isinstance(value, dict) else None)
+        if given is None:
+            return [f"[no {_GIVEN[region['type']]}]"]
         chosen += given
     return chosen
 
 
-_OURS: Final = ((CONTROL, "choices"), (CONTROL, "number"), (OUTCOME, "choices"))
+def _strings(kind: str, given: object) -> list[str] | None:
+    """What a result of this type holds as strings; None for what our page cannot have written."""
+    if kind == "number":
+        return [repr(given)] if isinstance(given, int | float) and not isinstance(given, bool) else None
+    if kind == "taxonomy" and isinstance(given, list):
+        given = [BELOW.join(path) if _are_strings(path) else None for path in given]
+    return given if _are_strings(given) else None
+
+
+def _are_strings(parts: object) -> TypeGuard[list[str]]:
+    return isinstance(parts, list) and all(isinstance(part, str) for part in parts)
+
+
+_GIVEN: Final = {"choices": "list of choices", "number": "number", "taxonomy": "list of paths"}
+"""What the results of each type must hold."""
+
+_OURS: Final = ((CONTROL, "choices"), (CONTROL, "number"), (CONTROL, "taxonomy"), (OUTCOME, "choices"))
 """(control, type) of the results that our own pages write."""

@@ -18,12 +18,14 @@ from .choice import SingleChoice, majority
 from .multi_label import NONE, MultiLabel
 from .number import Number
 from .reading import BROKEN, UNSURE, normalise
+from .taxonomy import BELOW, Taxonomy, path_of
 
 if TYPE_CHECKING:  # numpy costs a tenth of a second, which `--help` does not have to pay
     import numpy as np
     from numpy.typing import NDArray
 
 __all__ = [
+    "BELOW",
     "BROKEN",
     "NONE",
     "TASKS",
@@ -32,9 +34,11 @@ __all__ = [
     "Number",
     "SingleChoice",
     "Task",
+    "Taxonomy",
     "majority",
     "make_task",
     "normalise",
+    "path_of",
 ]
 
 
@@ -49,7 +53,7 @@ class Task(Protocol):
     """
 
     kind: ClassVar[str]
-    """Its name in `task.kind`."""
+    """What a model learns of it, as metrics and strategies name it: see `TaskSettings.learned`."""
 
     metrics: ClassVar[tuple[str, ...]]
     """The metrics that make sense for this kind of label."""
@@ -77,7 +81,12 @@ class Task(Protocol):
     def summarise(self, labels: Iterable[str]) -> Mapping[str, float]: ...
 
 
-TASKS: Final[Mapping[str, type[Task]]] = {task.kind: task for task in (SingleChoice, MultiLabel, Number)}
+TASKS: Final[Mapping[str, type[Task]]] = {
+    "choice": SingleChoice,
+    "taxonomy": Taxonomy,
+    "multi_label": MultiLabel,
+    "number": Number,
+}
 """Kinds of task by the name that `task.kind` gives them."""
 
 
