@@ -225,7 +225,8 @@ def forecast(
         learn, test, needed = min(reached, key=lambda each: (each[0].middle if each[0] else 0.0) + each[1])
     else:
         learn, (test, needed) = None, max(steps, key=lambda step: found.chance(step[1]))
-    answers = learn.plus(test) if learn else None
+    per_label = settings.people.per_label
+    answers = learn.times(per_label).plus(test) if learn else None
     hours = answers.times(pace.seconds / 3600) if answers else None
     return Forecast(
         n_labels=found.n,
@@ -237,7 +238,7 @@ def forecast(
         dates=_dates(answers, pace) if answers else None,
         out_of_reach=1 - found.chance(settings.target.value),
         unproven=1 - found.chance(needed),
-        enough=found.chance(needed, settings.budget.answers - sum(answered) - test),
+        enough=found.chance(needed, int((settings.budget.answers - sum(answered) - test) / per_label)),
         best=found.sign * float(found.limit.max()),
     )
 

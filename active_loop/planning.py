@@ -57,7 +57,8 @@ class Premises:
     @property
     def asked(self) -> tuple[int, ...]:
         """Test answers that the looks ask for: none where a test file brings them."""
-        return () if self.n_test else self.proof.sizes
+        people = self.settings.people.test_overlap
+        return () if self.n_test else tuple(people * size for size in self.proof.sizes)
 
     @property
     def ceiling(self) -> float:
@@ -67,13 +68,14 @@ class Premises:
     @property
     def answers(self) -> int:
         """Answers that can be asked for in all: the budget, or what the items give."""
-        return min(self.settings.budget.answers, self.learn(0) + max(self.asked, default=0))
+        labels = math.ceil(self.learn(0) * self.settings.people.per_label)
+        return min(self.settings.budget.answers, labels + max(self.asked, default=0))
 
     def learn(self, test: int) -> int:
-        """Answers to learn from, at most, beside so many to test."""
-        items, answers = self.n_items or sys.maxsize, self.settings.budget.answers
-        reserved = 0 if self.n_test else LookPlan.at_import(items, answers).reserved
-        return min(answers - test, items - reserved)
+        """Items to learn from, at most, beside so many answers to test."""
+        items, answers, people = self.n_items or sys.maxsize, self.settings.budget.answers, self.settings.people
+        reserved = 0 if self.n_test else LookPlan.at_import(items, answers, people=people.test_overlap).reserved
+        return min(int((answers - test) / people.per_label), items - reserved)
 
     def with_budget(self, answers: int) -> Premises:
         budget = replace(self.settings.budget, answers=answers)
@@ -276,8 +278,9 @@ def _calendar(premises: Premises) -> Calendar:
     """When answers come in at `per_day`, on every day from the start on; test answers are mixed in by their share."""
     settings, answers, test = premises.settings, premises.answers, sum(premises.asked[:1])
     budget, start = settings.budget, premises.start
-    first_model = settings.n0 * budget.answers / (budget.answers - test)
-    first_look = test + min(max(FEWEST_LABELS, settings.n0), premises.learn(test))
+    per_label = settings.people.per_label
+    first_model = per_label * settings.n0 * budget.answers / (budget.answers - test)
+    first_look = test + per_label * min(max(FEWEST_LABELS, settings.n0), premises.learn(test))
 
     def day(n: float) -> date:
         return start + timedelta(days=math.ceil(min(n, answers) / budget.per_day) - 1)

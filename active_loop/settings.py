@@ -266,6 +266,15 @@ class PeopleSettings:
         0.0, "Largest share of a batch that asks again about labels which the model and the people make doubtful."
     )
 
+    @property
+    def per_label(self) -> float:
+        """Answers that a label to learn from costs, as far as that is planned: what people differ on costs more.
+
+        >>> PeopleSettings(overlap=3, overlap_share=0.5).per_label
+        2.0
+        """
+        return (1 + self.overlap_share * (self.overlap - 1)) / (1 - self.repeat_share)
+
 
 @dataclass(frozen=True, slots=True)
 class FeatureSettings:

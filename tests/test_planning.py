@@ -29,7 +29,7 @@ from active_loop.outlook import outlook
 from active_loop.planning import Calendar, Plan, Premises, first_day, make_plan, sentences, table, with_options
 from active_loop.report import status
 from active_loop.reserve import TestState
-from active_loop.settings import BudgetSettings, LookPlan, Settings
+from active_loop.settings import BudgetSettings, LookPlan, PeopleSettings, Settings
 from active_loop.stopping import decide
 from active_loop.tasks import make_task
 
@@ -118,7 +118,7 @@ def one_loop(
             for item, label in zip(items, labels, strict=True)
         }
         rng, mean = np.random.default_rng(0), np.eye(len(task.classes))[predicted[list(items)]]
-        look, _ = looks.judge(number, number, plan.m(number), said.target, True, task, items, mean, merged, rng)
+        look, _ = looks.judge(number, number, 0, plan.m(number), said.target, True, task, items, mean, merged, rng)
         made.append(look)
         if decide(History((), (), tuple(made), said.stop_on, False)).reason == "target":
             break
@@ -475,3 +475,12 @@ def test_doctor_warns_of_a_target_that_no_model_can_be_proven_to_reach(nowhere: 
     found = CliRunner().invoke(main, ["doctor"])
     assert found.exit_code == 1
     assert "✗ accuracy ≥ 0.99 can never be likely with 90 answers: even 54 of 54 right" in found.stdout
+
+
+def test_answers_of_several_people_are_planned_for() -> None:
+    alone = told(target=0.9, budget=400)
+    pairs = replace(alone, people=PeopleSettings(overlap=2, overlap_share=0.5, test_overlap=2))
+    one, two = (make_plan(Premises(said, MONDAY, 3000)) for said in (alone, pairs))
+    assert (one.own.learn, one.own.test[0]) == (240, 160)
+    assert (two.own.learn, two.own.test[0]) == (160, 80)
+    assert one.hours == two.hours
