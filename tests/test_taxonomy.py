@@ -127,7 +127,8 @@ def test_an_edit_of_the_tree_is_said_with_the_whole_path() -> None:
 
 
 def test_at_the_keyboard_a_leaf_has_a_number_and_is_found_by_its_own_name() -> None:
-    said, typed = [], iter(["tree", "3", "mo", "animal > d"])
+    said: list[str] = []
+    typed = iter(["tree", "3", "mo", "animal > d"])
     place = Terminal(task=TASK, read=lambda prompt: next(typed), write=said.append)
     place.publish([Publication(each.ask, each.shown) for each in texts(1, 2, 3)])
     for _ in range(3):
@@ -150,6 +151,7 @@ def test_a_loop_learns_leaves_and_exports_their_paths(tmp_path: Path) -> None:
     assert isinstance(run_to_end(loop), Stopped)
     now = status(loop.store)
     assert now.score is not None
+    assert now.score.value is not None
     assert now.score.value > 0.8
     rows = export_rows(loop.store)
     assert {row.label for row in rows} == set(COLOURS.classes)
