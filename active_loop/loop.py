@@ -49,6 +49,9 @@ from .stopping import decide, earlier_round, limits
 from .store import Store
 from .tasks import make_task
 
+_WAITS = 60
+"""Waits for people after which it is looked whether all that is open is still there: five minutes, at one in 5 s."""
+
 
 class Loop:
     """One loop: its store, its source of items, the place where people label, and the runner of fits.
@@ -80,6 +83,7 @@ class Loop:
         self._now = now
         self._uid = uid
         self._republished = self._retired = False
+        self._waits = 0
         change_of(store, settings)
 
     # the only way forward
@@ -170,7 +174,10 @@ class Loop:
     # 3. publishing
 
     def _publish(self) -> StepResult | None:
-        """Publish the batch that is under way; in the first step of a process, also what should be there already."""
+        """Publish the batch that is under way; at first, and now and then, also what should be there already.
+
+        Somebody may have deleted a task by hand: its ask would wait for ever.
+        """
         if not self._republished:
             open_asks = [ask for ask in self.store.incomplete() if ask.state == AskState.OPEN]
             if open_asks:
@@ -422,6 +429,9 @@ class Loop:
         return Progressed(f"{n} answers", collected=n)
 
     def _wait(self) -> StepResult:
+        self._waits += 1
+        if self._waits % _WAITS == 0:
+            self._republished = False
         rounds = self.store.rounds()
         n_open = len(self.store.incomplete())
         if not n_open and rounds and rounds[-1].state == RoundState.OPENED:

@@ -279,13 +279,17 @@ def test_an_answer_outlives_its_task(scene: Scene) -> None:
 
 
 @row("a task without an answer was deleted")
-def test_the_next_start_puts_a_deleted_task_back(scene: Scene) -> None:
+@pytest.mark.parametrize("restarted", [False, True])
+def test_a_deleted_task_is_put_back_after_a_while_or_at_the_next_start(scene: Scene, restarted: bool) -> None:
     ask = scene.asks()[0]
     spent = scene.spent
     scene.host("DELETE", f"/api/tasks/{scene.task(ask).id}/")
     assert scene.merged(ask) is None
     assert (ask.id in scene.there(), scene.status().open_asks) == (False, 6)
-    scene.restart()
+    if restarted:
+        scene.restart()
+    for _ in range(0 if restarted else 60):
+        scene.settle()
     assert (ask.id in scene.there(), scene.spent) == (True, spent)
     scene.answer(ask, "ham")
     assert scene.said(ask)[0] == "ham"
