@@ -19,11 +19,10 @@ from numpy.typing import NDArray
 
 from query_strategies.base import PoolStrategy, Selection, TieKeys, tie_keys
 from query_strategies.geometry import (
-    CACHE_NUMBERS,
     Reals,
     Space,
+    landmarks,
     nearest_of,
-    row_steps,
     sampled,
     seed_centres,
     settle,
@@ -103,11 +102,12 @@ def _representatives(view: PoolView, space: Space, centres: Matrix, fixed: Matri
     """For every centre the size of its cluster in the whole pool, and the row of the cluster nearest to it."""
     k = centres.shape[0]
     rows, sizes, best = np.full(k, -1), np.zeros(k, dtype=np.int64), np.full(k, np.inf)
-    for part in row_steps(view.n, k, centres.shape[1]) if k else ():
+    marks, known = landmarks(centres), None if fixed is None else landmarks(fixed)
+    for part in marks.pool_steps(view.n) if k else ():
         here = view.order[part]
         points = space.points(view.X(here))
-        nearest, distance = nearest_of(points, centres)
-        free = np.flatnonzero(distance < nearest_of(points, fixed)[1])
+        nearest, distance = nearest_of(points, marks)
+        free = np.flatnonzero(distance < nearest_of(points, known)[1])
         sizes += np.bincount(nearest[free], minlength=k)
         # In a cluster of two both rows are equally near: float32 drops the digits in which rounding would decide.
         near = distance.astype(np.float32)
@@ -175,9 +175,9 @@ class _Clusters:
 
     @classmethod
     def of(cls, view: PoolView, space: Space, centres: Matrix, known: Matrix | None) -> _Clusters:
-        owners = np.empty(view.n, dtype=np.int64)
-        for part in row_steps(view.n, *centres.shape):
-            owners[part], _ = nearest_of(space.points(view.X(view.order[part])), centres)
+        owners, marks = np.empty(view.n, dtype=np.int64), landmarks(centres)
+        for part in marks.pool_steps(view.n):
+            owners[part], _ = nearest_of(space.points(view.X(view.order[part])), marks)
         known_owners = np.empty(0, dtype=np.int64) if known is None else nearest_of(known, centres)[0]
         rows = view.order[np.argsort(owners, kind="stable")]
         return cls(view, space, rows, np.bincount(owners, minlength=centres.shape[0]), known, known_owners)
@@ -219,9 +219,9 @@ def neighbour_distances(points: Matrix) -> tuple[Reals, NDArray[np.int64]]:
     that it is a copy of, which may be itself."""
     n = points.shape[0]
     k = min(NEIGHBOURS, n - 1)
-    distance, copy_of = np.zeros(n), np.zeros(n, dtype=np.int64)
-    for part in row_steps(n, n, numbers=CACHE_NUMBERS) if k else ():
-        squared = squared_distances(points[part], points)
+    distance, copy_of, marks = np.zeros(n), np.zeros(n, dtype=np.int64), landmarks(points)
+    for part in marks.steps(n) if k else ():
+        squared = squared_distances(points[part], marks)
         copy_of[part] = (squared == 0).argmax(axis=1)
         squared.partition(k, axis=1)
         distance[part] = np.sqrt(squared[:, : k + 1]).sum(axis=1) / k

@@ -21,6 +21,7 @@ from query_strategies.geometry import (
     CACHE_NUMBERS,
     Reals,
     Space,
+    landmarks,
     nearest_of,
     row_steps,
     row_width,
@@ -225,10 +226,10 @@ def mean_similarity(view: PoolView, rng: Generator) -> Reals:
     X = view.X(references)
     space = Space.around(X)
     points = space.points(X)
-    sums, others = np.empty(view.n), np.full(view.n, references.size)
+    sums, others, marks = np.empty(view.n), np.full(view.n, references.size), landmarks(points)
     for part in row_steps(view.n, references.size, row_width(points), numbers=4 * CACHE_NUMBERS):
         here = view.order[part]
-        sums[here] = _similarity(squared_distances(space.points(view.X(here)), points)).sum(axis=1)
+        sums[here] = _similarity(squared_distances(space.points(view.X(here)), marks)).sum(axis=1)
     sums[references] -= 1
     others[references] -= 1
     mean = (1 + (view.n - 1) * sums / np.maximum(others, 1)) / view.n

@@ -28,8 +28,23 @@ STEP_NUMBERS = 2**22
 CACHE_NUMBERS = 2**17
 """Numbers worked on at a time in passes over a whole pool: 1 MB, which a second-level cache holds."""
 
+SPARSE_NUMBERS = 2**19
+"""The same where rows are csr: with fewer, the start of every product would cost more than the product."""
+
 SPARSE_WIDTH = 64
 """What a csr row counts as, in numbers."""
+
+FEW = 64
+"""Csr rows that distances are taken to as dense ones, as long as they are so few, and hold few enough numbers."""
+
+FEW_NUMBERS = 2**24
+"""Numbers that csr rows may hold as dense ones: 128 MB."""
+
+CROWDED = 1 / 16
+"""Share of csr rows with an entry in a column from which on a dense product is the faster one there."""
+
+MAX_CROWDED = 1024
+"""Columns that are taken for crowded at most."""
 
 ROUNDING = 64 * float(np.finfo(np.float64).eps)
 """Squared distances below this share of the squared lengths are differences of rounding: the rows are copies."""
@@ -100,63 +115,122 @@ def squared_lengths(points: Matrix) -> Reals:
     return squares
 
 
-def squared_distances(points: Matrix, others: Matrix, lengths: Reals | None = None) -> Reals:
+@dataclass(frozen=True, slots=True)
+class Landmarks:
+    """Rows that distances are taken to: what every step of rows would work out again, worked out once.
+
+    `turned` (d, n) are the rows times -2, as columns. They are dense where rows are, and where there are few rows. Of
+    many csr rows, only the columns of X that hold entries of a good part of them (`crowded`) are dense, in a matrix of
+    their own (crowded, n): common words make most of the work.
+    """
+
+    sparse: bool
+    lengths: Reals
+    turned: Matrix
+    crowded: NDArray[np.int64]
+    dense: Reals
+
+    @classmethod
+    def of(cls, others: Matrix) -> Landmarks:
+        lengths, turned, is_csr = squared_lengths(others), (-2 * others).T, is_sparse(others)
+        n, d = others.shape
+        if is_csr and n <= FEW and n * d <= FEW_NUMBERS:
+            turned = turned.toarray(order="C")
+        if not is_sparse(turned):
+            return cls(is_csr, lengths, turned, np.empty(0, dtype=np.int64), np.empty((0, n)))
+        turned = turned.tocsr()
+        crowded = _crowded(turned)
+        dense = turned[crowded].toarray()
+        turned.data[np.isin(np.repeat(np.arange(d), np.diff(turned.indptr)), crowded)] = 0
+        turned.eliminate_zeros()
+        return cls(is_csr, lengths, turned, crowded, dense)
+
+    def steps(self, n: int) -> Iterator[slice]:
+        """Slices of n rows for which the distances are few enough numbers to be worked on at a time."""
+        numbers = SPARSE_NUMBERS if self.sparse else CACHE_NUMBERS
+        return row_steps(n, self.lengths.size, self.crowded.size, numbers=numbers)
+
+    def pool_steps(self, n: int) -> Iterator[slice]:
+        """Slices of a pool of n rows for which these rows themselves, too, are few enough numbers."""
+        if self.sparse:
+            return row_steps(n, self.lengths.size, SPARSE_WIDTH, numbers=SPARSE_NUMBERS)
+        return row_steps(n, self.lengths.size, self.turned.shape[0])
+
+    def products(self, points: Matrix) -> Reals:
+        """(rows, n) -2 times the products of points and landmarks."""
+        products = points @ self.turned
+        result: Reals = products.toarray() if is_sparse(products) else products
+        if self.crowded.size:
+            result += points[:, self.crowded].toarray() @ self.dense
+        return result
+
+
+def _crowded(columns: Matrix) -> NDArray[np.int64]:
+    """Which rows of csr columns (d, n), ascending, have many entries: the fullest ones, where there are too many."""
+    counts = np.diff(columns.indptr)
+    crowded = np.flatnonzero(counts > CROWDED * columns.shape[1])
+    return np.sort(crowded[np.argsort(-counts[crowded], kind="stable")[:MAX_CROWDED]])
+
+
+def landmarks(others: Matrix | Landmarks) -> Landmarks:
+    """Others, made ready if they are not."""
+    return others if isinstance(others, Landmarks) else Landmarks.of(others)
+
+
+def squared_distances(points: Matrix, others: Matrix | Landmarks, lengths: Reals | None = None) -> Reals:
     """(rows, others) squared distances; exactly 0 between copies. `lengths` are the rows' squared lengths, if known."""
-    lengths, more = squared_lengths(points) if lengths is None else lengths, squared_lengths(others)
-    result = _products(points, -2 * others)
+    lengths, marks = squared_lengths(points) if lengths is None else lengths, landmarks(others)
+    more = marks.lengths
+    result = marks.products(points)
     result += lengths[:, None]
     result += more
     near = np.flatnonzero(result <= ROUNDING * (lengths.max(initial=0) + more.max(initial=0)))
-    row, other = np.divmod(near, others.shape[0])
+    row, other = np.divmod(near, more.size)
     result.flat[near[result.flat[near] <= ROUNDING * (lengths[row] + more[other])]] = 0
     return result
 
 
-def nearest_of(points: Matrix, others: Matrix | None, lengths: Reals | None = None) -> tuple[NDArray[np.int64], Reals]:
+def nearest_of(
+    points: Matrix, others: Matrix | Landmarks | None, lengths: Reals | None = None
+) -> tuple[NDArray[np.int64], Reals]:
     """The nearest of others for every row, and its squared distance: infinity where there are no others, exactly 0 for
     copies. `lengths` are the rows' squared lengths, if known."""
     n = points.shape[0]
     index, distance = np.zeros(n, dtype=np.int64), np.full(n, np.inf)
-    if others is None or not others.shape[0]:
+    if others is None:
         return index, distance
-    lengths, more, doubled = (
-        squared_lengths(points) if lengths is None else lengths,
-        squared_lengths(others),
-        -2 * others,
-    )
-    for part in row_steps(n, others.shape[0], numbers=CACHE_NUMBERS):
-        between = _products(points[part], doubled)
-        between += more
+    marks = landmarks(others)
+    if not marks.lengths.size:
+        return index, distance
+    for part in marks.steps(n):
+        between = marks.products(points[part])
+        between += marks.lengths
         index[part] = between.argmin(axis=1)
         distance[part] = between[np.arange(len(between)), index[part]]
+    lengths = squared_lengths(points) if lengths is None else lengths
     distance += lengths
-    distance[distance <= ROUNDING * (lengths + more[index])] = 0
+    distance[distance <= ROUNDING * (lengths + marks.lengths[index])] = 0
     return index, distance
-
-
-def _products(points: Matrix, others: Matrix) -> Reals:
-    products = points @ others.T
-    result: Reals = products.toarray() if is_sparse(products) else products
-    return result
 
 
 def reach(view: PoolView, space: Space, others: Matrix) -> Reals:
     """(n,) the squared distance of every row of a pool, in the order of ids, to the nearest of others."""
-    distance = np.empty(view.n)
+    distance, marks = np.empty(view.n), landmarks(others)
     for part in row_steps(view.n, row_width(others), numbers=CACHE_NUMBERS):
         points = space.points(view.X(view.order[part]))
-        distance[part] = nearest_of(points, others)[1]
+        distance[part] = nearest_of(points, marks)[1]
     return distance
 
 
 def unlike_first(view: PoolView, space: Space, chosen: Rows, covered: Matrix | None, keys: TieKeys) -> Rows:
     """All rows but the chosen ones in the order of tie keys; copies of chosen or covered rows come after the others."""
-    picked = space.points(view.X(chosen)) if chosen.size else None
+    known = [landmarks(space.points(view.X(chosen)))] if chosen.size else []
+    known += [] if covered is None else [landmarks(covered)]
     copies = np.zeros(view.n, dtype=bool)
-    for part in row_steps(view.n, space.points(view.X(view.order[:1])).shape[1]):
-        here = view.order[part]
-        points = space.points(view.X(here))
-        copies[here] = (nearest_of(points, picked)[1] == 0) | (nearest_of(points, covered)[1] == 0)
+    for marks in known:
+        for part in marks.pool_steps(view.n):
+            here = view.order[part]
+            copies[here] |= nearest_of(space.points(view.X(here)), marks)[1] == 0
     free = np.setdiff1d(np.arange(view.n), chosen)
     in_order: Rows = free[np.lexsort((keys(free), copies[free]))]
     return in_order

@@ -23,6 +23,7 @@ from query_strategies.geometry import (
     CACHE_NUMBERS,
     Reals,
     Space,
+    landmarks,
     nearest_of,
     row_steps,
     sampled,
@@ -178,9 +179,9 @@ class Ground:
 def similarities(points: Matrix, references: Matrix, like: Similarity) -> Singles:
     """(points, references) how like they are."""
     result: Singles = np.empty((points.shape[0], references.shape[0]), dtype=np.float32)
-    lengths = squared_lengths(points)
-    for part in row_steps(*result.shape, numbers=CACHE_NUMBERS):
-        result[part] = like(squared_distances(points[part], references, lengths[part]))
+    lengths, marks = squared_lengths(points), landmarks(references)
+    for part in marks.steps(points.shape[0]):
+        result[part] = like(squared_distances(points[part], marks, lengths[part]))
     return result
 
 
@@ -191,17 +192,17 @@ def _some(n: int, size: int, rng: Generator) -> Rows:
 
 def mean_distance(points: Matrix) -> float:
     """The mean distance between two different rows of points; 0 where all are copies of one."""
-    n = points.shape[0]
-    total: float = sum(float(np.sqrt(squared_distances(points[part], points)).sum()) for part in row_steps(n, n))
+    n, marks = points.shape[0], landmarks(points)
+    total: float = sum(float(np.sqrt(squared_distances(points[part], marks)).sum()) for part in row_steps(n, n))
     return float(total / max(1, n * (n - 1)))
 
 
 def distance_to_nearest(points: Matrix) -> float:
     """The median distance from a row to the nearest one that is no copy of it; 0 where all are copies of one."""
-    n = points.shape[0]
+    n, marks = points.shape[0], landmarks(points)
     nearest = np.full(n, np.inf)
-    for part in row_steps(n, n, numbers=CACHE_NUMBERS):
-        between = squared_distances(points[part], points)
+    for part in marks.steps(n):
+        between = squared_distances(points[part], marks)
         nearest[part] = between.min(axis=1, initial=np.inf, where=between > 0)
     return float(np.median(np.sqrt(nearest))) if np.isfinite(nearest).all() else 0.0
 
@@ -298,10 +299,10 @@ def pure_radius(points: Matrix, n_clusters: int, purity: float, rng: Generator) 
     larger radius does. 0 where there is one cluster."""
     centres = settle(points, seed_centres(points, None, n_clusters, rng), None)
     owner, _ = nearest_of(points, centres)
-    n = points.shape[0]
+    n, marks = points.shape[0], landmarks(points)
     nearest_other = np.empty(n)
     for part in row_steps(n, n):
-        between = squared_distances(points[part], points)
+        between = squared_distances(points[part], marks)
         between[owner[part, None] == owner] = np.inf
         nearest_other[part] = between.min(axis=1)
     impure = int((1 - purity) * n * (1 + 1e-12))

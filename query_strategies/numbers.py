@@ -23,6 +23,7 @@ from query_strategies.geometry import (
     Reals,
     Space,
     as_numbers,
+    landmarks,
     nearest_of,
     row_steps,
     sampled,
@@ -199,9 +200,9 @@ def _in_y(places: _Places, others: _Places) -> Reals:
 
 
 def _in_both(places: _Places, others: _Places) -> Reals:
-    squares = np.empty(places.values.size)
+    squares, marks = np.empty(places.values.size), landmarks(others.points)
     for part in row_steps(squares.size, others.values.size, numbers=CACHE_NUMBERS):
-        products = squared_distances(places.points[part], others.points)
+        products = squared_distances(places.points[part], marks)
         products *= (places.values[part, None] - others.values) ** 2
         squares[part] = products.min(axis=1)
     return np.sqrt(squares)

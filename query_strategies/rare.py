@@ -14,7 +14,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from query_strategies.base import Floor, PoolStrategy, ScoreStrategy, Selection, TieKeys, tie_keys, top_n
-from query_strategies.geometry import Reals, Space, row_steps, sampled, squared_distances
+from query_strategies.geometry import Reals, Space, landmarks, sampled, squared_distances
 from query_strategies.pool import Floats, PoolView, PredictionError, Rows, StrategyError
 from query_strategies.rows import Matrix
 from query_strategies.uncertainty import consensus
@@ -163,10 +163,10 @@ class Seals(Wrapper):
 
 def neighbours(view: PoolView, space: Space, known: Matrix, k: int) -> Rows:
     """The rows that are among the k nearest of any of the known points; of equally near ones those of lower id."""
-    nearest = _Nearest(known.shape[0], min(k, view.n))
-    for part in row_steps(view.n, *known.shape):
+    nearest, marks = _Nearest(known.shape[0], min(k, view.n)), landmarks(known)
+    for part in marks.pool_steps(view.n):
         points = space.points(view.X(view.order[part]))
-        nearest.add(part.start, squared_distances(points, known).astype(np.float32))
+        nearest.add(part.start, squared_distances(points, marks).astype(np.float32))
     return view.order[np.unique(nearest.found())]
 
 
