@@ -303,28 +303,34 @@ class Standing:
 
     def differing(self, purpose: Purpose) -> list[int]:
         """Items on which people differ, and which are to be put to them again; none of a search, which asks once."""
-        if self.settings.is_search:
+        disputed = {item: m for item, m in self.merged().items() if m.disputed}
+        if self.settings.is_search or not disputed:
             return []
-        incomplete = {ask.id for ask in self.store.incomplete()}
-        found = again.differing(self.store.asks(), incomplete, self.merged())
+        found = again.differing(self.store.asks(), self._incomplete(), disputed)
         return [item for item in found if self.is_learned(item) == (purpose == Purpose.POOL)]
 
     def again(self, room: int, batch: int) -> list[tuple[int, AskKind]]:
         """Items to learn from that this batch asks about again, at most `room`, and why; the first ones first."""
-        told, asks = self.settings.people, self.store.asks()
+        told = self.settings.people
         found = dict.fromkeys(self.differing(Purpose.POOL)[:room], AskKind.ADJUDICATION)
         if told.relabel_share and self._may_doubt():
-            last, incomplete = self.scored_rounds()[-1:], {ask.id for ask in self.store.incomplete()}
-            for round_ in last:
-                doubted = again.doubted(asks, round_.record["doubtful"], incomplete, round_.ask_position)
-                for item in doubted[: round(told.relabel_share * room)]:
-                    found.setdefault(item, AskKind.RELABEL)
+            for item in self._doubted()[: round(told.relabel_share * room)]:
+                found.setdefault(item, AskKind.RELABEL)
         if told.repeat_share:
-            rng = np.random.default_rng([self.settings.seed, 8, batch])
-            answered = self.store.first_answers()
-            for item in again.repeatable(asks, answered, self.merged(), told.repeat_share, rng):
+            rng, answered = np.random.default_rng([self.settings.seed, 8, batch]), self.store.first_answers()
+            for item in again.repeatable(self.store.asks(), answered, self.merged(), told.repeat_share, rng):
                 found.setdefault(item, AskKind.REPEAT)
         return list(found.items())[:room]
+
+    def _doubted(self) -> list[int]:
+        """Items whose label the newest round doubts, and which nobody was asked about since."""
+        for newest in self.scored_rounds()[-1:]:
+            doubtful: list[int] = newest.record["doubtful"]
+            return again.doubted(self.store.asks(), doubtful, self._incomplete(), newest.ask_position)
+        return []
+
+    def _incomplete(self) -> set[str]:
+        return {ask.id for ask in self.store.incomplete()}
 
     def _may_doubt(self) -> bool:
         merging = self._merging(self.store.annotation_position())
