@@ -53,7 +53,7 @@ def read_settings(path: Path) -> Settings:
         line = _line_of(text, keys)
         return path.name if line is None else f"{path.name}, line {line}"
 
-    settings = _built(Settings, table, (), where)
+    settings = _told(_built(Settings, table, (), where), path.parent, where)
     _validate(settings, path.parent, where)
     return settings
 
@@ -150,6 +150,24 @@ def _built(cls: type[_T], mapping: Mapping[str, Any], path: Keys, where: Where) 
         else:
             raise ConfigError(f"{where(keys)}: {key} is a section: write [{key}], and its keys below it.")
     return cls(**values)
+
+
+def _told(settings: Settings, folder: Path, where: Where) -> Settings:
+    """The settings with the instructions that stand in a file: what people are told is part of the settings."""
+    name = settings.task.instructions_file
+    if not name:
+        return settings
+    place = f"{where(('task', 'instructions_file'))}: task.instructions_file"
+    if settings.task.instructions:
+        raise ConfigError(f'{place} is "{name}", and task.instructions is there as well: keep one of them.')
+    try:
+        text = (folder / name).read_text(encoding="utf-8-sig")
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise ConfigError(f"{place}: cannot read {folder / name}: {reason}.") from error
+    return dataclasses.replace(
+        settings, task=dataclasses.replace(settings.task, instructions=text, instructions_file="")
+    )
 
 
 def _unknown_key(keys: Keys, value: object) -> str:

@@ -26,9 +26,10 @@ from .chances import ceiling
 from .changes import changes, current_settings, ended, plan_of
 from .consensus import Votes, too_few
 from .control import Control, chances, is_random
-from .domain import COLD_START, Annotation, Ask, Item, Look, Merged, Purpose, Round, Score, Split, Verdict
+from .domain import COLD_START, Annotation, Ask, AskKind, Item, Look, Merged, Purpose, Round, Score, Split, Verdict
 from .forecast import Forecast, Pace, curves_for, forecast
 from .hindrance import hindrance, more_test_labels
+from .instructions import Instructions, in_force, versions
 from .merge import Merging
 from .reasons import Reasons
 from .records import Source
@@ -79,6 +80,7 @@ class Status:
     agree, and `constancy` how often one person says the same again: while the loop runs, by the answers that the newest
     completed round knew; by the same ones `unweighed` says why people are not weighed where they are to be (empty: they
     are, or are not to be).
+    `instructions` are what people are told now; None before the settings are in the store.
     `suspects` are labels that look wrong, the worst first, once the loop has stopped: see `quality.Suspect`.
     `hindrance` ends the sentence "the target cannot be certified …"; empty where nothing stands in the way.
     """
@@ -117,6 +119,7 @@ class Status:
     constancy: Constancy
     suspects: tuple[Mapping[str, Any], ...]
     unweighed: str
+    instructions: Instructions | None
 
     @property
     def answers(self) -> int:
@@ -226,6 +229,7 @@ def _status(store: Store, now: datetime) -> Status:
         constancy=constancy(said.repeated, task),
         suspects=_suspects(store) if stopped else (),
         unweighed=_unweighed(settings, said.votes, learned, believed),
+        instructions=next(reversed(versions(store.settings_history())), None),
         doing=_doing(stopped, len(waiting), bool(rounds) and not rounds[-1].ranked_at, bool(facts)),
     )
 
@@ -432,6 +436,7 @@ class ExportRow:
 
     `chosen_by` is the strategy, "random" where nothing but chance chose, or "imported". `probability` is the chance
     with which chance chose it: of a test item among all items, of another one in its round, see `control.chances`.
+    `instructions` are the versions of the instructions under which each of `people` answered, in their order.
     `why` says in words why it was asked, as far as that may be said now.
     """
 
@@ -441,6 +446,7 @@ class ExportRow:
     outcome: str
     split: str
     people: str
+    instructions: str
     agreement: float | None
     chosen_by: str
     round: int | None
@@ -466,11 +472,25 @@ def export_rows(store: Store) -> list[ExportRow]:
         chance = n_tested / facts["items"] if facts else None
         drawn = chances([*asks.values()], store.rounds(), merged)
         reasons = Reasons.of(store)
+        told = _told(store, asked)
         return [
-            _export_row(item, merged[item.position], asks.get(item.position), chance, drawn, reasons)
+            _export_row(item, merged[item.position], asks.get(item.position), chance, drawn, reasons, told)
             for item in store.items()
             if item.position in merged and not (open_loop and item.split == Split.TEST)
         ]
+
+
+def _told(store: Store, asks: Iterable[Ask]) -> Mapping[tuple[int, str], str]:
+    """Under which version of the instructions each person's vote on an item was given; "" where its time is unknown."""
+    known = versions(store.settings_history())
+    items = {ask.id: ask.item for ask in asks}
+    told: dict[tuple[int, str], str] = {}
+    for answer in store.annotations():
+        item = items[answer.ask] if answer.ask else answer.item
+        version = in_force(known, answer.created_at)
+        if item is not None and answer.asked != AskKind.REPEAT:
+            told[item, answer.person] = str(version.number) if version else ""
+    return told
 
 
 def _export_row(
@@ -480,6 +500,7 @@ def _export_row(
     chance: float | None,
     drawn: Mapping[str, float],
     reasons: Reasons,
+    told: Mapping[tuple[int, str], str],
 ) -> ExportRow:
     random = ask is not None and ask.strategy == "random"
     return ExportRow(
@@ -489,6 +510,7 @@ def _export_row(
         outcome=("disputed" if merged.disputed else merged.outcome.value),
         split=item.split.value,
         people=";".join(merged.people),
+        instructions=";".join(told.get((item.position, person), "") for person in merged.people),
         agreement=merged.agreement,
         chosen_by="random" if ask and is_random(ask) else ask.strategy if ask else "imported",
         round=ask.round if ask else None,

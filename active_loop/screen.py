@@ -23,6 +23,7 @@ from .control import sentence_of_drawn
 from .domain import Look, Progressed, StepResult, Stopped, Verdict, WaitingForPeople, WaitingForTraining
 from .driver import Unreachable
 from .forecast import sentence as left
+from .instructions import Instructions
 from .refit import Refit
 from .report import WHY, CurvePoint, Status, counted, sentence
 from .session import Addresses, Notice, Starting
@@ -252,6 +253,8 @@ def status_page(status: Status) -> Group:
         lines.append(Text("   " + ", ".join(f"{person} {n}" for person, n in sorted(status.people.items()))))
     said = (agreed(status.agreement), sentence_of_constancy(status.constancy))
     lines += [Text(f"   {line}") for line in said if line]
+    if status.instructions and status.instructions.are_told:
+        lines.append(Text(f"   {_instructions(status.instructions)}"))
     if status.suspects:
         lines.append(Text(f"   {len(status.suspects)} labels look wrong: `active-loop suspects` lists them"))
     if status.unweighed:
@@ -268,6 +271,12 @@ def status_page(status: Status) -> Group:
     if status.hindrance:
         lines.append(Text(f"   the target cannot be certified {status.hindrance}"))
     return Group(*lines, *_control_lines(status))
+
+
+def _instructions(now: Instructions) -> str:
+    """Which version of the instructions is in force, and since when."""
+    told = "" if now.text else ", which tells nothing any more"
+    return f"instructions: version {now.number}, in force since {now.since:%Y-%m-%d %H:%M} UTC{told}"
 
 
 def curve(status: Status, width: int = 48, height: int = 6) -> list[Text]:

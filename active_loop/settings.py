@@ -110,7 +110,12 @@ class TaskSettings:
         (), 'The possible answers, at least two; of a taxonomy paths, as "animal > cat"; none of a number.'
     )
     question: str = _key("", "The question shown above the choices.")
-    instructions: str = _key("", "What people should know before they start; shown in Label Studio.")
+    instructions: str = _key(
+        "", "What people should know before they start, as text or HTML; shown in Label Studio, and kept by version."
+    )
+    instructions_file: str = _key(
+        "", "A text, Markdown or HTML file that holds the instructions instead; relative to the loop folder."
+    )
     unsure: bool = _key(True, 'Offer "(unsure)"; it is never a class.')
     broken: bool = _key(True, 'Offer "(broken item)"; it is never a class.')
     bounds: tuple[float, ...] = _key((), "Numbers only: the least and the largest; inf leaves an end open, [] both.")

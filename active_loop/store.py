@@ -292,6 +292,11 @@ class Store:
         row = self._one(f"SELECT version, body FROM setting {which}", *([] if version is None else [version]))
         return (row["version"], row["body"]) if row else None
 
+    def settings_history(self) -> list[tuple[datetime, str]]:
+        """When each version of the settings came, with its JSON text, in their order."""
+        rows = self._db.execute("SELECT created_at, body FROM setting ORDER BY version")
+        return [(_time(row["created_at"]), row["body"]) for row in rows]
+
     # items
 
     def import_items(self, items: Sequence[Item], annotations: Sequence[Annotation], facts: dict[str, Any]) -> None:

@@ -137,6 +137,7 @@ def facts(status: Status, now: datetime) -> list[Fact]:
         *_agreement(status),
         *_constancy(status),
         *_suspects(status),
+        *_instructions(status),
     ]
 
 
@@ -277,6 +278,13 @@ def _suspects(status: Status) -> Iterator[Fact]:
     """How many labels look wrong, where some do."""
     if status.suspects:
         yield Fact("Labels that look wrong", str(len(status.suspects)), "listed by “active-loop suspects”")
+
+
+def _instructions(status: Status) -> Iterator[Fact]:
+    """Which version of the instructions people are shown, where there ever were any."""
+    now = status.instructions
+    if now and now.are_told:
+        yield Fact("Instructions", f"version {now.number}" if now.text else "none", f"since {moment(now.since)}")
 
 
 def _labels(count: int) -> str:

@@ -44,7 +44,7 @@ ROWS: list[set[str]] = [
     {"consensus"},
     {"sources", "extractors"},
     {"brought"},
-    {"components", "files"},
+    {"components", "files", "instructions"},
     {"exported"},
     {"records"},
     {"tasks"},

@@ -14,6 +14,7 @@ from typing import Any, Final
 from urllib.parse import urljoin
 
 from ..errors import LabelingError, TokenError
+from ..instructions import as_html
 from ..settings import Settings
 from .connection import Connection, MissingError, PassingError
 from .page import differences, label_config, same_config
@@ -79,7 +80,7 @@ class Project:
         project = self._project() if self.project else self._marked(marker)
         if project is None:
             project = self._server.write("create a project", lambda sdk: sdk.projects.create(**wanted))
-        elif marker in (project.description or "") and not same_config(project.label_config, wanted["label_config"]):
+        elif marker in (project.description or "") and not _is_current(project, wanted):
             found = project.id
             self._server.write(f"update project {found}", lambda sdk: sdk.projects.update(found, **wanted))
         self.project = int(project.id)
@@ -237,13 +238,20 @@ def _check_config(project: Any, settings: Settings) -> list[Finding]:
     return [Finding(False, f'label config of project "{project.title}": {edit}. {mend}') for edit in edits]
 
 
+def _is_current(project: Any, wanted: dict[str, Any]) -> bool:
+    """Whether a project shows the page, and the instructions, that are wanted."""
+    told = (project.expert_instruction or "", bool(project.show_instruction))
+    same = told == (wanted["expert_instruction"], wanted["show_instruction"])
+    return same and same_config(project.label_config, wanted["label_config"])
+
+
 def _project_fields(settings: Settings, marker: str) -> dict[str, Any]:
     """A new project as we want it: our page, our order, no predictions shown, a skip is an answer."""
     return {
         "title": settings.name[:50].ljust(3, "."),
         "description": f"{_MADE_BY}; {marker}",
         "label_config": label_config(settings),
-        "expert_instruction": settings.task.instructions,
+        "expert_instruction": as_html(settings.task.instructions),
         "show_instruction": bool(settings.task.instructions),
         "show_collab_predictions": False,
         "skip_queue": "IGNORE_SKIPPED",
