@@ -109,17 +109,19 @@ def demo(folder: Path, me: bool, clean: bool, as_json: bool) -> None:
 
 @main.command()
 @click.argument("folder", type=click.Path(path_type=Path))
-@click.option("--data", type=click.Path(path_type=Path), required=True, help="CSV, Parquet, JSONL or image folder.")
+@click.option("--data", type=click.Path(path_type=Path), help="CSV, Parquet, JSONL, image folder, or an export.")
+@click.option("--attach", default="", metavar="URL", help="Instead of --data: a Label Studio that has the tasks.")
+@click.option("--project", type=int, default=0, help="Of --attach: the project there. It is read and left as it is.")
+@click.option("--token-file", default="", metavar="FILE", help="Of --attach: file with the token, mode 600.")
 @click.option("--kind", type=click.Choice(["text", "image", "table"]), help="What an item is; guessed if not given.")
 @click.option("--show", multiple=True, metavar="COLUMN", help="Column shown to people; may be repeated.")
 @click.option("--test", type=click.Path(path_type=Path), help="Your own test file: such rows, all with an answer.")
-@click.option("--answer", default=None, metavar="COLUMN", help="Part-filled column of answers that are known.")
+@click.option("--answer", default=None, metavar="COLUMN", help="Part-filled column of known answers, or a control.")
 @click.option("--group", default="", metavar="COLUMN", help="Items of one group stay on one side of the test split.")
 @click.option("--id", "id_column", default="", metavar="COLUMN", help="Column that names the items.")
 @click.option(
     "--label",
     type=click.Choice(["choice", "taxonomy", "multi_label", "number"]),
-    default="choice",
     help="Kind of label.",
 )
 @click.option("--bounds", default="", metavar="LOW,HIGH", help="Of a number: the least and the largest.")
@@ -131,13 +133,24 @@ def demo(folder: Path, me: bool, clean: bool, as_json: bool) -> None:
 @click.option("--budget", type=int, default=None, help="Answers that may be asked for, in all.")
 @click.option("--question", default="", help="The question shown above the choices.")
 @click.option("--yes", is_flag=True, help="Ask nothing: take the defaults for what is not given.")
-def init(folder: Path, data: Path, yes: bool, **given: Any) -> None:
-    """Write a loop.toml for your data, by asking or from flags."""
+def init(
+    folder: Path, data: Path | None, attach: str, project: int, token_file: str, yes: bool, **given: Any
+) -> None:
+    """Write a loop.toml for your data, or for a project of Label Studio, by asking or from flags."""
     from .init import Given, write_loop
 
+    if (data is None) == (not attach) or bool(attach) != bool(project):
+        raise ConfigError("name the data: either a file or folder by --data, or a project by --attach URL --project N.")
     ask = _ask if sys.stdin.isatty() and not yes else None
+
+    def say(line: str) -> None:
+        click.echo(f" {line}")
+
     try:
-        write_loop(folder, data, Given(**given), ask, lambda line: click.echo(f" {line}"))
+        if data is not None:
+            write_loop(folder, data, Given(**given), ask, say)
+        else:
+            _attach(folder, attach, project, token_file, Given(**given), ask, say)
     except click.Abort:
         click.echo("\nnothing was written.", err=True)
         raise SystemExit(PAUSED) from None
@@ -419,6 +432,14 @@ def _grid(head: list[str], rows: list[list[str]]) -> Table:
     for row in rows:
         grid.add_row(*row)
     return grid
+
+
+def _attach(folder: Path, url: str, project: int, token_file: str, *how: Any) -> None:
+    from .attach import attach
+    from .settings import LabelingSettings
+
+    own = str(Path(token_file).expanduser().absolute()) if token_file else ""
+    attach(folder, LabelingSettings(url=url, token_file=own), project, *how)
 
 
 def _ask(question: str, default: str) -> str:

@@ -20,7 +20,7 @@ from typing import Any, Final
 from .domain import IMPORTED, AnswerKind
 from .errors import DataError
 from .records import Given
-from .tasks import BROKEN, UNSURE
+from .tasks import BELOW, BROKEN, UNSURE
 
 READ: Final[Mapping[str, str]] = {"choices": "choice", "taxonomy": "choice", "number": "number", "rating": "number"}
 """Types of results that are read, with the kind of label that each usually is."""
@@ -47,7 +47,7 @@ def said(kind: str, value: object) -> list[str] | None:
     if kind in ("number", "rating"):
         return [repr(given)] if isinstance(given, int | float) and not isinstance(given, bool) else None
     if kind == "taxonomy" and isinstance(given, list) and all(map(_is_texts, given)):
-        given = [" > ".join(path) for path in given]
+        given = [BELOW.join(path) for path in given]
     return given if _is_texts(given) else None
 
 
@@ -63,7 +63,7 @@ class Exported:
 
     def __init__(self, content: bytes, name: str) -> None:
         self.name = name
-        self._entries = _entries(content, name)
+        self._entries = tasks_of(content, name)
         self._nested = _have_data(self._entries, name)
         self.is_flat = not self._nested and any("annotation_id" in entry for entry in self._entries)
         hidden = (TASK, *_OF_THE_ANSWER) if self.is_flat else ()
@@ -180,7 +180,8 @@ def joined(old: Sequence[Mapping[str, Any]], new: Sequence[Mapping[str, Any]]) -
     return [*old, *(task for task in new if (task.get("id"), task.get("created_at")) not in known)]
 
 
-def _entries(content: bytes, name: str) -> list[dict[str, Any]]:
+def tasks_of(content: bytes, name: str) -> list[dict[str, Any]]:
+    """The tasks of a file as they stand there; `DataError` if they are none."""
     try:
         found = json.loads(content.decode("utf-8-sig"))
         if b"\\ud" in content or b"\\uD" in content:  # half a character can be in no text that is stored or shown

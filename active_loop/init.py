@@ -94,10 +94,7 @@ def write_loop(
     `DataError` for data that cannot be used. Then nothing was written.
     """
     path = folder / "loop.toml"
-    if path.exists():
-        raise ConfigError(f"{path} is there already, and is never overwritten: edit it, or name another folder.")
-    if folder.exists() and not folder.is_dir():
-        raise ConfigError(f"{folder} is a file: name a folder for the loop.")
+    refuse_taken(folder)
     if given.test and given.test.is_dir():
         raise ConfigError(f"--test: {given.test} is a folder, which has no answers: give a CSV that names the images.")
     seen = inspect(data)
@@ -108,6 +105,15 @@ def write_loop(
     _write(settings, path)
     say(f"Wrote {path}. Next: active-loop run {shlex.quote(str(folder))}")
     return settings
+
+
+def refuse_taken(folder: Path) -> None:
+    """`ConfigError` if there is a loop in `folder` already, or if that is a file."""
+    path = folder / "loop.toml"
+    if path.exists():
+        raise ConfigError(f"{path} is there already, and is never overwritten: edit it, or name another folder.")
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(f"{folder} is a file: name a folder for the loop.")
 
 
 def _heard(seen: Inspection, given: Given) -> Given:

@@ -83,7 +83,8 @@ class Source(Protocol):
     def shown(self, rows: Sequence[str]) -> list[dict[str, Any]]:
         """What people see of each row, in the order of `rows`.
 
-        Text: column → string or number. Table: `{"row": {column: value}}`. Image: `{"image": Path}`. Missing is "".
+        Text: column → string or number, of the tasks of another project also lists and objects. Table: `{"row":
+        {column: value}}`. Image: `{"image": Path}`. Missing is "".
         """
 
     def content(self, rows: Sequence[str]) -> Any:

@@ -7,18 +7,19 @@ features are ready by the time Label Studio answers.
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 import stat
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .afterwards import Afterwards
 from .chances import Proof, proof_of
@@ -27,9 +28,10 @@ from .domain import Progressed, StepResult, Stopped
 from .driver import Driver, Report, Unreachable
 from .errors import ActiveLoopError, ConfigError, DataError, FolderError, LabelingError, TokenError
 from .evaluate import doubt, shares_of
+from .exported import joined, tasks_of
 from .intake import refuse_unusable
 from .jobs import Jobs
-from .label_studio import Finding, LabelStudio
+from .label_studio import Elsewhere, Finding, LabelStudio
 from .labeling import LabelingBackend, Queues, Terminal
 from .local_studio import LocalStudio
 from .loop import Loop
@@ -335,9 +337,14 @@ def _forget(place: LabelStudio) -> None:
 
 
 def import_items(folder: Path, settings: Settings) -> tuple[int, int]:
-    """Read the data into the loop: everything at first, later what is new. Returns items added, and items in all."""
-    source = open_source(settings.data, folder)
+    """Read the data into the loop: everything at first, later what is new. Returns items added, and items in all.
+
+    Where the data were read from a project of Label Studio, that is read again.
+    """
     with FolderLock(folder):
+        if settings.data.project:
+            _read_again(folder, settings)
+        source = open_source(settings.data, folder)
         store = Store(folder / DATABASE)
         try:
             before = store.n_items()
@@ -349,6 +356,36 @@ def import_items(folder: Path, settings: Settings) -> tuple[int, int]:
             return store.n_items() - before, store.n_items()
         finally:
             store.close()
+
+
+def _read_again(folder: Path, settings: Settings) -> None:
+    """Put the new tasks of the project that the data came from behind those that are known."""
+    path = folder / settings.data.path
+    write_tasks(path, joined(_tasks_in(path, settings), _elsewhere(settings).tasks()))
+
+
+def _elsewhere(settings: Settings) -> Elsewhere:
+    place = settings.labeling
+    return Elsewhere(place.url, token=token(place), project=settings.data.project)
+
+
+def _tasks_in(path: Path, settings: Settings) -> list[dict[str, Any]]:
+    try:
+        return tasks_of(path.read_bytes(), settings.data.path)
+    except OSError as error:
+        raise DataError(f"cannot read {settings.data.path}: {error.strerror or error}.") from error
+
+
+def write_tasks(path: Path, tasks: Sequence[Mapping[str, Any]]) -> None:
+    """Write tasks as Label Studio exports them, one a line, so that a crash leaves the old file or the new one."""
+    new = path.with_name(f".{path.name}.new")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lines = ",\n".join(json.dumps(task, ensure_ascii=False) for task in tasks)
+        new.write_text(f"[\n{lines}\n]\n", encoding="utf-8")
+        new.replace(path)
+    except OSError as error:
+        raise FolderError(f"cannot write {path}: {error.strerror or error}.") from error
 
 
 @contextmanager
@@ -483,9 +520,19 @@ def _examine_place(folder: Path, settings: Settings) -> list[Finding]:
     if not settings.labeling.url and LocalStudio.running(folder) is None:
         return [Finding(True, "Label Studio is started by `active-loop run` on this machine, and is not running now")]
     try:
-        return running_studio(folder, settings).check(settings)
+        source = _examine_source(folder, settings) if settings.data.project else []
+        return [*source, *running_studio(folder, settings).check(settings)]
     except ActiveLoopError as error:
         return [Finding(False, str(error))]
+
+
+def _examine_source(folder: Path, settings: Settings) -> list[Finding]:
+    """How the project that the data came from stands beside what was read of it."""
+    theirs, n = _elsewhere(settings), len(_tasks_in(folder / settings.data.path, settings))
+    name = f'project {settings.data.project}, "{theirs.title}"'
+    more = theirs.n_tasks - n
+    told = f"; `active-loop import` adds what is new there ({more} more than were read)" if more > 0 else ""
+    return [Finding(True, f"{name}: {n} tasks were read from it, and it is never written to{told}")]
 
 
 def _marker(store: Store, queue: str = "") -> str:

@@ -143,10 +143,14 @@ class TableSource:
 
     def shown(self, rows: Sequence[str]) -> list[dict[str, Any]]:
         fields = self._taken(rows, self.show).to_pylist()
-        if self._file.tasks:  # what holds lists and objects is shown as it came
-            self._put_back(fields, rows)
         plain = [{column: _showable(value) for column, value in row.items()} for row in fields]
-        return [{"row": row} for row in plain] if self.kind == "table" else plain
+        if self.kind == "table":
+            return [{"row": row} for row in plain]
+        numbers = self.numbers(rows).tolist()
+        return [
+            row | {name: cells[n] for name, cells in self._nested.items()}
+            for row, n in zip(plain, numbers, strict=True)
+        ]
 
     def content(self, rows: Sequence[str]) -> Any:
         table = self._taken(rows, self.use)
@@ -186,15 +190,11 @@ class TableSource:
         rows = [str(number) for number in range(self.n_rows)]
         return _merge(self._data, rows, self._ids, self._digests, self._table, self._given)
 
-    def _put_back(self, fields: list[dict[str, Any]], rows: Sequence[str]) -> None:
-        for column, values in self._nested.items():
-            for row, number in zip(fields, self.numbers(rows).tolist(), strict=True):
-                row[column] = values[number]
-
     @cached_property
     def _nested(self) -> dict[str, list[Any]]:
-        """The columns of a file of tasks that hold lists or objects, as they stand there."""
-        found = {column: self._file.tasks.cells(column) for column in self.show} if self._file.tasks else {}
+        """Columns that hold lists or objects, as they stand in the tasks of a project whose page shows them."""
+        tasks = self._file.tasks if self._data.project else None
+        found = {column: tasks.cells(column) for column in self.show} if tasks else {}
         return {column: values for column, values in found.items() if any(isinstance(v, dict | list) for v in values)}
 
     def _taken(self, rows: Sequence[str], columns: Sequence[str]) -> Any:

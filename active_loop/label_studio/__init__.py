@@ -9,12 +9,15 @@ One `LabelStudio` belongs to one thread. Nothing here keeps state beyond the pro
 restart is told to it by `resume`. The SDK takes more than a second to import, so it is imported on first use, and
 so is the HTTP client: reading answers needs neither.
 
-Inside, imports point down only: backend > project > listing > connection, seat > connection, and all know page.
+Inside, imports point down only: backend > project > listing > connection, elsewhere > listing, seat > connection, and
+all know page, borrowed too. An export file is read below, by `exported`.
 """
 
 from __future__ import annotations
 
 from .backend import SOURCE, LabelStudio
+from .borrowed import Control, control_of, copied, fields, left_out
+from .elsewhere import Elsewhere
 from .page import choice_result, export_tasks, hotkeys, label_config, label_result, read_result
 from .project import EVENTS, SECRET_HEADER, Finding
 from .seat import Annotator, OpenTask, sign_up
@@ -24,14 +27,20 @@ __all__ = [
     "SECRET_HEADER",
     "SOURCE",
     "Annotator",
+    "Control",
+    "Elsewhere",
     "Finding",
     "LabelStudio",
     "OpenTask",
     "choice_result",
+    "control_of",
+    "copied",
     "export_tasks",
+    "fields",
     "hotkeys",
     "label_config",
     "label_result",
+    "left_out",
     "read_result",
     "sign_up",
 ]

@@ -20,7 +20,7 @@ from ..errors import LabelingError
 from ..labeling import Publication
 from .connection import PassingError
 from .listing import START, TICK, Listing, moment
-from .page import ask_of, task_data
+from .page import ASK, ask_of, task_data
 from .project import Project
 
 SOURCE: Final = "label-studio:"
@@ -105,7 +105,7 @@ class LabelStudio(Project):
 
     def _add(self, missing: Sequence[Publication], wanted: Iterable[str]) -> dict[str, list[Any]]:
         """Import what is missing; returns the tasks of all `wanted` asks, each of which is there then."""
-        rows = [{"data": task_data(one.shown, one.ask.id, self._image_root)} for one in missing]
+        rows = [{"data": self._data(one)} for one in missing]
         doing, asks = f"add {len(rows)} tasks to project {self.project}", set(wanted)
         try:
             self._server.write(doing, lambda sdk: sdk.projects.import_tasks(self.project, request=rows))
@@ -115,6 +115,11 @@ class LabelStudio(Project):
         if len(there) < len(asks):
             raise LabelingError(f"cannot {doing}: {len(there)} of {len(asks)} asks are there afterwards; try again.")
         return there
+
+    def _data(self, one: Publication) -> dict[str, Any]:
+        if self._fields_as_they_are:
+            return {**one.shown, ASK: one.ask.id}
+        return task_data(one.shown, one.ask.id, self._image_root)
 
     def _hand_to(self, task: Any, people: int) -> None:
         """Have a task handed to so many different people, those who answered it counted.

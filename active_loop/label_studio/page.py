@@ -371,7 +371,7 @@ def read_result(raw: str) -> list[str]:
 
 def _strings(kind: str, given: object) -> list[str] | None:
     """What a result of this type holds as strings; None for what our page cannot have written."""
-    if kind == "number":
+    if kind in ("number", "rating"):
         return [repr(given)] if isinstance(given, int | float) and not isinstance(given, bool) else None
     if kind == "taxonomy" and isinstance(given, list):
         given = [BELOW.join(path) if _are_strings(path) else None for path in given]
@@ -382,8 +382,8 @@ def _are_strings(parts: object) -> TypeGuard[list[str]]:
     return isinstance(parts, list) and all(isinstance(part, str) for part in parts)
 
 
-_GIVEN: Final = {"choices": "list of choices", "number": "number", "taxonomy": "list of paths"}
+_GIVEN: Final = {"choices": "list of choices", "number": "number", "rating": "number", "taxonomy": "list of paths"}
 """What the results of each type must hold."""
 
-_OURS: Final = ((CONTROL, "choices"), (CONTROL, "number"), (CONTROL, "taxonomy"), (OUTCOME, "choices"))
+_OURS: Final = (*((CONTROL, kind) for kind in ("choices", "number", "rating", "taxonomy")), (OUTCOME, "choices"))
 """(control, type) of the results that our own pages write."""
