@@ -92,6 +92,10 @@ class DataSettings:
         "",
         "Your own test file: rows like those of path, all with an answer. They test, and nothing of path is reserved.",
     )
+    project: int = _key(
+        0,
+        "Project at labeling.url that path was read from, and `active-loop import` reads again; 0 means: none was.",
+    )
     embeddings: str = _key(
         "", "Your own features: a .npy file with one row per row of the data, those of the test file last."
     )
@@ -295,6 +299,9 @@ class LabelingSettings:
     backend: str = _key("label-studio", 'The place: "label-studio", "terminal" or "oracle".')
     url: str = _key("", "Address of Label Studio; empty means: start one on this machine.")
     project: int = _key(0, "Its project; 0 means: create one.")
+    page: str = _key(
+        "", 'A label config of your own, whose control is called "label"; empty means: made from the task.'
+    )
     token_env: str = _key("LABEL_STUDIO_API_KEY", "Environment variable that holds the token.")
     token_file: str = _key("", "File (mode 600) that holds the token, instead of the variable.")
     poll_every_s: float = _key(5.0, "Seconds between two looks for answers when no webhook calls.")

@@ -17,7 +17,8 @@ ROOT = Path(__file__).resolve().parent.parent
 ROWS: list[set[str]] = [
     {"cli", "__main__"},
     {"screen"},
-    {"demo", "init"},
+    {"demo", "attach"},
+    {"init"},
     {"session"},
     {"server"},
     {"__init__"},

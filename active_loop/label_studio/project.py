@@ -6,6 +6,7 @@ A project that somebody else made is never changed. What a server refuses withou
 from __future__ import annotations
 
 import contextlib
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,11 +14,11 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urljoin
 
-from ..errors import LabelingError, TokenError
+from ..errors import ConfigError, LabelingError, TokenError
 from ..instructions import as_html
 from ..settings import Settings
 from .connection import Connection, MissingError, PassingError
-from .page import differences, label_config, same_config
+from .page import CONTROL, differences, label_config, same_config
 
 SECRET_HEADER: Final = "X-Active-Loop-Secret"
 """Header of our webhooks: their only credential, and the mark by which our own stale ones are known."""
@@ -54,6 +55,7 @@ class Project:
         sleep: Callable[[float], None],
     ) -> None:
         self.project = project
+        self._fields_as_they_are = False  # a page of somebody else's knows the fields by their own names
         self._server = Connection(url, token, timeout_s, sleep)
         self._image_root = image_root
 
@@ -77,6 +79,7 @@ class Project:
         that somebody else made is never touched. `LabelingError` if a remembered project is gone.
         """
         wanted = _project_fields(settings, marker)
+        self._fields_as_they_are = bool(settings.labeling.page)
         project = self._project() if self.project else self._marked(marker)
         if project is None:
             project = self._server.write("create a project", lambda sdk: sdk.projects.create(**wanted))
@@ -230,12 +233,20 @@ class Project:
 
 def _check_config(project: Any, settings: Settings) -> list[Finding]:
     """That people are shown our labels, or each edit by its kind."""
-    edits = differences(project.label_config or "", label_config(settings))
+    edits = differences(project.label_config or "", _page(settings))
     if not edits:
         return [Finding(True, f'project "{project.title}" has our label config')]
     ours = _MADE_BY in (project.description or "")
     mend = "Start the loop again to put it back." if ours else "Put it back there, or change task.classes."
     return [Finding(False, f'label config of project "{project.title}": {edit}. {mend}') for edit in edits]
+
+
+def _page(settings: Settings) -> str:
+    """The label config that people are to see; `ConfigError` for one in which our control has another name."""
+    page = settings.labeling.page
+    if page and not re.search(rf"""\bname=["']{CONTROL}["']""", page):
+        raise ConfigError(f'labeling.page has no control with name="{CONTROL}": call the one so that is answered with.')
+    return page or label_config(settings)
 
 
 def _is_current(project: Any, wanted: dict[str, Any]) -> bool:
@@ -250,7 +261,7 @@ def _project_fields(settings: Settings, marker: str) -> dict[str, Any]:
     return {
         "title": settings.name[:50].ljust(3, "."),
         "description": f"{_MADE_BY}; {marker}",
-        "label_config": label_config(settings),
+        "label_config": _page(settings),
         "expert_instruction": as_html(settings.task.instructions),
         "show_instruction": bool(settings.task.instructions),
         "show_collab_predictions": False,
