@@ -23,6 +23,7 @@ from query_strategies.geometry import (
     CACHE_NUMBERS,
     Reals,
     Space,
+    enough,
     landmarks,
     nearest_of,
     row_steps,
@@ -37,8 +38,11 @@ from query_strategies.pool import PoolView, Rows, StrategyError
 from query_strategies.rows import Matrix
 from query_strategies.uncertainty import Margin
 
-CANDIDATES = 20_000
-"""Rows that can be chosen; of more, a random sample of this size is drawn."""
+CANDIDATES = 5_000
+"""Rows that can be chosen; of more, a random sample of this size is drawn, or of ten rows for each choice."""
+
+MAX_CANDIDATES = 20_000
+"""Rows of this sample at most."""
 
 REFERENCES = 2_000
 """Rows that are to be covered; of more candidates, a random sample of this size stands for them."""
@@ -69,10 +73,11 @@ class Herding(PoolStrategy):
 
     A subclass says what is like (`similarity`) and, unless all rows weigh the same, what a row weighs (`weights`).
     Labelled and pending rows cover what is like them from the start. Utility: what the row added, as a mean over the
-    reference rows. Above 20,000 rows a random sample of them can be chosen; above 2,000, a random sample of these is
-    what is covered. Time and memory therefore do not grow with the pool: a table of 20,000 x 2,000 float32 numbers
-    (160 MB) at most. Equal gains are ordered by tie keys. Where no row adds anything, and above 2,000 choices, the
-    rest is drawn at random (utility 0), copies of chosen or covered rows last.
+    reference rows. Above 5,000 rows a random sample of them can be chosen: 5,000, or 10 · n where that is more, and
+    20,000 at most. Above 2,000, a random sample of these is what is covered. Time and memory therefore do not grow with
+    the pool: a table of 5,000 x 2,000 float32 numbers (40 MB), four times that for large batches. Equal gains are
+    ordered by tie keys. Where no row adds anything, and above 2,000 choices, the rest is drawn at random (utility 0),
+    copies of chosen or covered rows last.
     """
 
     needs = frozenset({"X"})
@@ -91,7 +96,7 @@ class Herding(PoolStrategy):
     def choose(self, view: PoolView, n: int, rng: Generator) -> Selection:
         """n rows: those that add most, then a random rest. Raises `StrategyError` where features are no numbers."""
         keys = tie_keys(view, rng)
-        rows = sampled(view, CANDIDATES, rng)
+        rows = sampled(view, enough(CANDIDATES, n, MAX_CANDIDATES), rng)
         X = view.X(rows)
         space = Space.around(X)
         points, known = space.points(X), space.covered(view)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from typing import Any
 
 import numpy as np
 import pytest
-from pools import asked, bare_view, features, rng
+from pools import asked, bare_view, features, ids_of, rng
+from scipy import sparse
 
-from query_strategies import KMeans, TypiClust
+from query_strategies import KMeans, PoolStrategy, TypiClust
 from query_strategies.coldstart import neighbour_distances
 
 # K-means.
@@ -71,12 +73,50 @@ def test_where_everything_is_covered_the_choice_is_random() -> None:
     assert len(answers) == 3
 
 
+def test_memory_does_not_grow_with_the_words_of_a_large_pool_of_texts() -> None:
+    columns = (150_000 * rng(5).random(30_000 * 12) ** 4).astype(np.int64)
+    X = sparse.csr_matrix((np.ones(columns.size), (np.repeat(np.arange(30_000), 12), columns)), shape=(30_000, 150_000))
+    tracemalloc.start()
+    try:
+        asked(KMeans(), bare_view(X, predict=None), 5)
+        assert tracemalloc.get_traced_memory()[1] < 40e6
+    finally:
+        tracemalloc.stop()
+
+
 def test_a_pool_above_the_sample_is_searched_as_a_whole() -> None:
     X = rng(7).normal(size=(45_000, 2)) + 30 * rng(8).integers(0, 4, size=(45_000, 1))
     selection = asked(KMeans(), bare_view(X, predict=None), 4)
     assert sorted(np.rint(X[selection.rows, 0] / 30).tolist()) == [0, 1, 2, 3]
     assert sum(why["cluster_size"] for why in selection.why) == 45_000
     assert max(why["distance"] for why in selection.why) < 0.1
+
+
+BOTH = pytest.mark.parametrize("strategy", [KMeans(), TypiClust()], ids=lambda strategy: strategy.name)
+
+
+@BOTH
+def test_up_to_the_size_of_the_sample_centres_are_found_on_every_row(
+    strategy: PoolStrategy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    view = bare_view(features(300), predict=None)
+    chosen = []
+    for size in (20_000, 300, 100):
+        monkeypatch.setattr("query_strategies.coldstart.SAMPLE", size)
+        chosen.append(asked(strategy, view, 6).rows.tolist())
+    assert chosen[0] == chosen[1] != chosen[2]
+
+
+@BOTH
+@pytest.mark.parametrize("form", [np.asarray, sparse.csr_matrix], ids=["dense", "csr"])
+def test_centres_of_a_sample_do_not_depend_on_the_order_of_the_rows(
+    strategy: PoolStrategy, form: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("query_strategies.coldstart.SAMPLE", 150)
+    X, ids, turned = features(900), ids_of(900), rng(4).permutation(900)
+    first = asked(strategy, bare_view(form(X), ids, predict=None), 7)
+    other = asked(strategy, bare_view(form(X[turned]), ids[turned], predict=None, block_size=77), 7)
+    np.testing.assert_array_equal(ids[turned][other.rows], ids[first.rows])
 
 
 # TypiClust.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tracemalloc
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,9 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from pools import Reals, asked, bare_view, features, ids_of, predict, rng
+from scipy import sparse
 
 from query_strategies import MaxHerding, PoolStrategy, PoolView, ProbCover, StrategyError, UncertaintyHerding
-from query_strategies.geometry import seed_centres, settle
+from query_strategies.geometry import FEW, Landmarks, enough, nearest_of, seed_centres, settle, squared_distances
 from query_strategies.herding import Ground, distance_to_nearest, pure_radius
 
 ALL = pytest.mark.parametrize("strategy", [MaxHerding(), UncertaintyHerding(), ProbCover()], ids=lambda s: s.name)
@@ -138,6 +140,47 @@ def test_samples_of_a_large_pool_stand_for_it(strategy: PoolStrategy, monkeypatc
     assert len(chosen) == 4
 
 
+def drawn_and_searched(strategy: PoolStrategy, view: PoolView, n: int, size: int) -> tuple[list[int], list[int]]:
+    """What is chosen where samples hold at most `size` rows, and where they are as large as ever."""
+    chosen = []
+    for candidates in (size, 20_000):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("query_strategies.herding.CANDIDATES", candidates)
+            chosen.append(asked(strategy, view, n).rows.tolist())
+    return chosen[0], chosen[1]
+
+
+@ALL
+def test_up_to_the_size_of_the_sample_every_row_can_be_chosen(strategy: PoolStrategy) -> None:
+    view = bare_view(features(300), labelled_X=features(4, seed=1))
+    same, searched = drawn_and_searched(strategy, view, 8, 300)
+    other, _ = drawn_and_searched(strategy, view, 8, 100)
+    assert same == searched
+    assert other != searched
+
+
+def test_a_large_batch_has_ten_candidates_for_each_choice_as_long_as_they_are_not_too_many() -> None:
+    assert [enough(5_000, n, 20_000) for n in (1, 500, 501, 2_000, 9_000)] == [5_000, 5_000, 5_010, 20_000, 20_000]
+    view = bare_view(features(300), predict=None)
+    same, searched = drawn_and_searched(MaxHerding(), view, 30, 10)
+    assert same == searched
+
+
+@ALL
+@pytest.mark.parametrize("form", [np.asarray, sparse.csr_matrix], ids=["dense", "csr"])
+def test_the_sample_of_a_large_pool_does_not_depend_on_the_order_of_its_rows(
+    strategy: PoolStrategy, form: Callable[[Reals], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("query_strategies.herding.CANDIDATES", 200)
+    monkeypatch.setattr("query_strategies.herding.REFERENCES", 60)
+    X, ids, turned = features(1000), ids_of(1000), rng(12).permutation(1000)
+    known = form(features(4, seed=1))
+    first = asked(strategy, bare_view(form(X), ids, labelled_X=known), 12)
+    other = asked(strategy, bare_view(form(X[turned]), ids[turned], labelled_X=known, block_size=77), 12)
+    np.testing.assert_array_equal(ids[turned][other.rows], ids[first.rows])
+    np.testing.assert_array_equal(other.utilities, first.utilities)
+
+
 @ALL
 def test_above_the_highest_number_of_picks_the_rest_is_drawn(
     strategy: PoolStrategy, monkeypatch: pytest.MonkeyPatch
@@ -158,6 +201,39 @@ def test_memory_does_not_grow_with_the_square_of_the_pool() -> None:
         assert tracemalloc.get_traced_memory()[1] < 300e6
     finally:
         tracemalloc.stop()
+
+
+def texts(n: int, width: int, words: int = 12) -> sparse.csr_matrix:
+    """Rows as of texts: a few columns with an entry in most rows, and many with few."""
+    columns = (width * rng(13).random((n, words)) ** 4).astype(np.int64)
+    rows = np.repeat(np.arange(n), words)
+    values = 1 + rng(14).random(n * words)
+    return sparse.csr_matrix((values, (rows, columns.ravel())), shape=(n, width))
+
+
+def test_memory_does_not_grow_with_the_words_of_a_large_pool_of_texts() -> None:
+    X, proba = texts(30_000, 200_000), np.full((30_000, 2), 0.5)
+    view = PoolView.from_predictions(ids_of(30_000), proba, X=X, labelled_X=X[:50], labelled_y=np.arange(50) % 2)
+    tracemalloc.start()
+    try:
+        asked(UncertaintyHerding(), view, 5)
+        assert tracemalloc.get_traced_memory()[1] < 170e6  # of which 80 are the 50 labelled rows, dense
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("n", [1, FEW, FEW + 1, 200])
+@pytest.mark.parametrize("width", [30, 3_000])
+def test_distances_between_texts_are_those_of_the_definition(n: int, width: int) -> None:
+    others = texts(n, width)
+    points = sparse.vstack([texts(90, width, words=7), others[:1]], format="csr")
+    marks, expected = Landmarks.of(others), distances(points.toarray(), others.toarray()) ** 2
+    squared = squared_distances(points, marks)
+    np.testing.assert_allclose(squared, expected, atol=1e-12 * expected.max())
+    assert squared[-1, 0] == 0
+    nearest, distance = nearest_of(points, marks)
+    np.testing.assert_allclose(distance, expected.min(axis=1), atol=1e-12 * expected.max())
+    np.testing.assert_allclose(expected[np.arange(91), nearest], expected.min(axis=1), atol=1e-12 * expected.max())
 
 
 # Uncertainty herding.
