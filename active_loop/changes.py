@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
-from .domain import COLD_START, Decision, Split
+from .domain import COLD_START, Decision, Split, Verdict
 from .errors import ConfigError
-from .settings import LookPlan, Settings, differences, from_json
+from .settings import METRICS, LookPlan, Settings, differences, from_json
 from .stopping import in_force
 from .store import Store
 
@@ -70,9 +70,11 @@ class Change:
         if not self.first:
             return f"{what} before any score was shown: the claim is the new one, and costs nothing."
         settle = "; before it, the model has to settle again" if self.settles else ""
+        before = "the look" if self.looks == 1 else f"the {self.looks} looks"
+        spent = f" The error that {before} before spent stays spent." if self.looks else ""
         return (
             f"{what} after scores were shown: the next look uses test items whose answers nobody has seen, of which "
-            f"{self.left} are left{settle}; {self.looks} looks keep the error that they spent."
+            f"{self.left} are left{settle}.{spent}"
         )
 
 
@@ -97,7 +99,17 @@ def change_of(store: Store, settings: Settings) -> Change | None:
             f"cannot change {', '.join(held)} now: scores on the test items were shown already, and what they are "
             "compared with rests on it; put the old value back, or start a new loop folder."
         )
-    return _change(store, claimed, asked) if claimed else None
+    return _change(store, claimed, asked) if claimed and not _is_implied(store, before, settings, claimed) else None
+
+
+def _is_implied(store: Store, before: Settings, settings: Settings, claimed: tuple[str, ...]) -> bool:
+    """Whether the new claim follows from what was certified: an easier target, and nothing else."""
+    looks, found = store.looks(), changes(store)
+    certified = looks[found[-1][1].looks if found else 0 :][-1:]
+    if claimed != ("target.value",) or not certified or certified[0].verdict != Verdict.CERTIFIED:
+        return False
+    easier = settings.target.value - before.target.value
+    return easier > 0 if METRICS[settings.target.metric].error else easier < 0
 
 
 def _change(store: Store, claimed: tuple[str, ...], asked: bool) -> Change:

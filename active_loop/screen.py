@@ -256,7 +256,7 @@ def status_page(status: Status) -> Group:
     if status.instructions and status.instructions.are_told:
         lines.append(Text(f"   {_instructions(status.instructions)}"))
     if status.suspects:
-        lines.append(Text(f"   {len(status.suspects)} labels look wrong: `active-loop suspects` lists them"))
+        lines.append(Text(f"   labels that look wrong: {len(status.suspects)}; `active-loop suspects` lists them"))
     if status.unweighed:
         lines.append(Text(f"   people are not weighed yet, the majority counts: {status.unweighed}"))
     for look in status.looks:

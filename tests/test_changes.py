@@ -107,6 +107,21 @@ def test_a_certified_loop_goes_on_for_a_higher_target_and_forgets_the_old_verdic
     assert len(loop.store.events("stopped")) == 2
 
 
+def test_an_easier_target_follows_from_a_certificate(tmp_path: Path) -> None:
+    labels = write_points(tmp_path, 600, spread=0.5)
+    said = told(target={"value": 0.8, "stop_on": "certified"}, budget={"answers": 300})
+    loop = open_loop(tmp_path, Oracle(labels), said)
+    run_to_end(loop)
+    n_answers = loop.store.annotation_position()
+    loop = reopened(
+        tmp_path, loop, labels, told(target={"value": 0.7, "stop_on": "certified"}, budget={"answers": 300})
+    )
+    assert isinstance(run_to_end(loop), Stopped)
+    assert not changes(loop.store)
+    assert loop.store.annotation_position() == n_answers
+    assert (status(loop.store).verdict, status(loop.store).target) == (Verdict.CERTIFIED, 0.7)
+
+
 def test_a_changed_model_has_to_settle_again(tmp_path: Path) -> None:
     labels = write_points(tmp_path, 600, spread=0.5)
     loop = scored(tmp_path, labels, told(target={"value": 0.99}, budget={"answers": 300}), rounds=5)
