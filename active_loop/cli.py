@@ -418,6 +418,22 @@ def doctor(folder: Path, as_json: bool) -> None:
         raise SystemExit(1)
 
 
+@main.command()
+@folder_argument
+def notify(folder: Path) -> None:
+    """Run the notify.command of the settings once, as for an event "test", to try it."""
+    from .notice import LOG, deliver, message, program
+    from .session import hidden
+
+    settings = _settings(folder)
+    program(settings.notify.command, folder)
+    said = message("test", f"{settings.name}: this is a test of notify.command.", settings.name, folder)
+    problem = deliver(settings.notify.command, folder, said, hidden(settings))
+    if problem:
+        raise ConfigError(problem)
+    click.echo(f"notify.command ended well; what it said is in {folder / LOG}")
+
+
 # what the commands share
 
 
@@ -595,7 +611,7 @@ def _has_stopped(folder: Path, settings: Settings) -> bool:
     with _store(folder) as store:
         now = read_status(store)
         changed = differences(current_settings(store), settings)
-    same = all(key.startswith(("labeling.", "server.")) for key in changed)
+    same = all(key.startswith(("labeling.", "server.", "notify.")) for key in changed)
     to_come = (now.verdict == "certified" and now.refit is None) or (
         settings.query.has_control_arm and now.control is None
     )

@@ -35,6 +35,7 @@ from .label_studio import Elsewhere, Finding, LabelStudio
 from .labeling import LabelingBackend, Queues, Terminal
 from .local_studio import LocalStudio
 from .loop import Loop
+from .notice import Notices, notices, program
 from .planning import hopeless
 from .records import Source
 from .runner import InlineRunner, ProcessRunner, Runner
@@ -100,6 +101,7 @@ class Session:
         self.labeling = labeling
         self.adjudication = adjudication
         self.webhook: Finding | None = None
+        self.notices: Notices | None = None
 
     def run(self, report: Report) -> Stopped | None:
         """Run the loop until it has stopped (returned), or was told to pause (None).
@@ -109,6 +111,8 @@ class Session:
 
         def hear(news: StepResult | Unreachable) -> None:
             report(news)
+            if self.notices:
+                self.notices.hear(news)
             if isinstance(news, Unreachable) and self.studio and self.studio.revive():
                 report(Progressed("Label Studio had died and was started again"))
 
@@ -138,6 +142,8 @@ def session(
         stack.enter_context(FolderLock(folder))
         store = Store(folder / DATABASE)
         stack.callback(store.close)
+        heard = notices(settings, folder, store, lambda text: tell(Notice(text)), hidden(settings))
+        told = stack.enter_context(heard)
         change = change_of(store, settings)
         if change:
             tell(Notice(change.sentence))
@@ -166,6 +172,7 @@ def session(
         driver = Driver(loop, poll_s=settings.labeling.poll_every_s, calm_s=_CALM_S if studio else 0.0)
         live.wakes(driver)
         made = Session(loop, driver, studio, place if isinstance(place, LabelStudio) else None, adjudication)
+        made.notices = told
         if made.labeling:
             _introduce(made, store, settings, server.url if server else "", secret, stack)
             if made.webhook and not made.webhook.ok:
@@ -188,6 +195,11 @@ class _Live:
 
     def notice(self) -> str:
         return self._driver.notice if self._driver else ""
+
+
+def hidden(settings: Settings) -> frozenset[str]:
+    """The environment variables that hold secrets."""
+    return frozenset({settings.labeling.token_env, TOKEN_VARIABLE})
 
 
 def image_root(source: Source, folder: Path) -> Path | None:
@@ -483,6 +495,7 @@ def examine(folder: Path, read: Callable[[], Settings]) -> list[Finding]:
     except ActiveLoopError as error:
         findings.append(Finding(False, str(error)))
     findings += _examine_folder(folder, settings)
+    findings += _examine_command(folder, settings.notify.command)
     if settings.labeling.backend == "label-studio":
         findings += _examine_place(folder, settings)
     return findings
@@ -514,6 +527,17 @@ def _examine_folder(folder: Path, settings: Settings) -> list[Finding]:
         except ConfigError as error:
             return [readable, Finding(False, str(error))]
     return [readable, *([Finding(True, change.sentence)] if change else [])]
+
+
+def _examine_command(folder: Path, command: str) -> list[Finding]:
+    """Whether what is to be run can be; `active-loop notify` runs it."""
+    if not command:
+        return []
+    try:
+        found = program(command, folder)[0]
+    except ConfigError as error:
+        return [Finding(False, str(error))]
+    return [Finding(True, f"notify.command: {found} can be run; `active-loop notify {folder}` tries it")]
 
 
 def _examine_place(folder: Path, settings: Settings) -> list[Finding]:

@@ -318,6 +318,16 @@ class ServerSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class NotifySettings:
+    """What is run when people should know something."""
+
+    command: str = _key(
+        "", "A program with its arguments: run without a shell when the loop waits, gives a verdict, stops or is stuck."
+    )
+    after_minutes: float = _key(60.0, "Minutes without an answer, while tasks are open, after which the loop waits.")
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """Everything a loop was told, by section of `loop.toml`."""
 
@@ -334,6 +344,7 @@ class Settings:
     features: FeatureSettings = field(default_factory=FeatureSettings)
     labeling: LabelingSettings = field(default_factory=LabelingSettings)
     server: ServerSettings = field(default_factory=ServerSettings)
+    notify: NotifySettings = field(default_factory=NotifySettings)
 
     @property
     def n0(self) -> int:
@@ -463,6 +474,8 @@ def check(settings: Settings) -> None:
     _check_spending(budget)
     _check_stop(settings)
     _check_people(settings)
+    if settings.notify.after_minutes <= 0:
+        raise ConfigError(f"notify.after_minutes is {settings.notify.after_minutes:g}: give more than 0 minutes.")
     if settings.server.language not in LANGUAGES:
         raise ConfigError(unknown_name("server.language", settings.server.language, LANGUAGES))
 

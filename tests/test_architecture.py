@@ -20,6 +20,7 @@ ROWS: list[set[str]] = [
     {"demo", "attach"},
     {"init"},
     {"session"},
+    {"notice"},
     {"server"},
     {"__init__"},
     {"script"},

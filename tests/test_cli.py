@@ -333,7 +333,7 @@ def test_export_names_who_said_what_and_how_it_was_chosen(finished: Path, tmp_pa
 
     told = json.loads(call("export", finished, "--out", tmp_path / "labels.csv", "--json").stdout)
     frame = pd.read_csv(tmp_path / "labels.csv")
-    columns = "item row label outcome split people agreement chosen_by round utility probability why"
+    columns = "item row label outcome split people instructions agreement chosen_by round utility probability why"
     assert list(frame.columns) == columns.split()
     assert told == {"labels": len(frame), "file": str(tmp_path / "labels.csv"), "test_answers_held_back": False}
     assert set(frame.chosen_by) == {"kmeans", "auto", "random"}
