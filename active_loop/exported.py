@@ -65,6 +65,7 @@ class Exported:
         self.name = name
         self._entries = tasks_of(content, name)
         self._nested = _have_data(self._entries, name)
+        self._given: dict[str, list[tuple[Given, ...]]] = {}
         self.is_flat = not self._nested and any("annotation_id" in entry for entry in self._entries)
         hidden = (TASK, *_OF_THE_ANSWER) if self.is_flat else ()
         fields = [_fields(entry["data"]) if self._nested else entry for entry in self._entries]
@@ -104,11 +105,15 @@ class Exported:
 
     def given(self, control: str) -> list[tuple[Given, ...]]:
         """What people answered with a control about each row; nothing where the file does not say who answered."""
+        if control not in self._given:
+            self._given[control] = [tuple(self._of_entry(place, control)) for place in range(len(self._entries))]
+        return self._given[control]
+
+    def _of_entry(self, place: int, control: str) -> Iterator[Given]:
         if self._nested:
-            return [tuple(self._of_task(place, control)) for place in range(len(self._entries))]
-        if self.is_flat:
-            return [(self._of_row(place, control),) for place in range(len(self._entries))]
-        return [() for _ in self._entries]
+            yield from self._of_task(place, control)
+        elif self.is_flat:
+            yield self._of_row(place, control)
 
     def votes(self, control: str) -> Counter[str]:
         """How many answers hold each text, most frequent first; those that say why there is no label left out."""

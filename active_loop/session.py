@@ -353,10 +353,10 @@ def import_items(folder: Path, settings: Settings) -> tuple[int, int]:
 
     Where the data were read from a project of Label Studio, that is read again.
     """
+    source = open_source(settings.data, folder)
     with FolderLock(folder):
         if settings.data.project:
-            _read_again(folder, settings)
-        source = open_source(settings.data, folder)
+            source = _read_again(folder, settings)
         store = Store(folder / DATABASE)
         try:
             before = store.n_items()
@@ -370,10 +370,11 @@ def import_items(folder: Path, settings: Settings) -> tuple[int, int]:
             store.close()
 
 
-def _read_again(folder: Path, settings: Settings) -> None:
-    """Put the new tasks of the project that the data came from behind those that are known."""
+def _read_again(folder: Path, settings: Settings) -> Source:
+    """The data, with the new tasks of the project that they came from behind those that were known."""
     path = folder / settings.data.path
     write_tasks(path, joined(_tasks_in(path, settings), _elsewhere(settings).tasks()))
+    return open_source(settings.data, folder)
 
 
 def _elsewhere(settings: Settings) -> Elsewhere:

@@ -21,13 +21,22 @@ from active_loop.domain import AnswerKind, Outcome, Purpose, Stopped, WaitingFor
 from active_loop.errors import ActiveLoopError, ConfigError, DataError
 from active_loop.exported import joined
 from active_loop.init import Given, write_loop
-from active_loop.label_studio import Annotator, control_of, copied, export_tasks, fields, label_result, left_out
+from active_loop.label_studio import (
+    Annotator,
+    LabelStudio,
+    control_of,
+    copied,
+    export_tasks,
+    fields,
+    label_result,
+    left_out,
+)
 from active_loop.local_studio import LocalStudio
 from active_loop.merge import merge
 from active_loop.records import Source
 from active_loop.report import export_rows
 from active_loop.session import import_items, session
-from active_loop.settings import DataSettings, Settings, TaskSettings
+from active_loop.settings import DataSettings, LabelingSettings, Settings, TaskSettings
 from active_loop.sources import open_source
 from active_loop.store import Store
 from active_loop.tasks import make_task
@@ -383,6 +392,13 @@ def test_the_copy_has_one_control_under_our_name_and_shows_the_same_fields() -> 
     assert left_out(config, "c") == ("note", "d")
 
 
+def test_a_page_whose_control_has_another_name_is_refused() -> None:
+    page = '<View><Text name="t" value="$text"/><Number name="stars" toName="t"/></View>'
+    told = Settings(labeling=LabelingSettings(page=page))
+    with pytest.raises(ConfigError, match='no control with name="label"'):
+        LabelStudio("http://localhost:1", token="x").create_project(told, marker="m")
+
+
 # A project at a real Label Studio
 
 
@@ -565,9 +581,18 @@ def test_what_a_page_shows_arrives_as_it_was_and_its_own_control_is_read(
     theirs = Theirs(host, second, TALK, n=0)
     talks = [[{"who": "Ada", "text": mail(n)}, {"who": "Bob", "text": "thanks"}] for n in range(80)]
     host("POST", f"/api/projects/{theirs.number}/import", [{"data": {"talk": talk}} for talk in talks])
-    made = initialised(tmp_path / "loop", studio, theirs.number, "--target", "1.5", "--metric", "mae", "--budget", "50")
+    token = tmp_path / "token"
+    token.touch(mode=0o600)
+    token.write_text(studio.token)
+    monkeypatch.setenv("LABEL_STUDIO_API_KEY", "")
+    more = ("--target", "1.5", "--metric", "mae", "--budget", "50", "--token-file", str(token))
+    made = CliRunner().invoke(
+        main,
+        ["init", str(tmp_path / "loop"), "--attach", studio.url, "--project", str(theirs.number), "--yes", *more],
+    )
     assert made.exit_code == 0, made.output
     told = read_settings(tmp_path / "loop" / "loop.toml")
+    assert told.labeling.token_file == str(token)
     assert (told.task.kind, told.task.bounds, told.task.step) == ("number", (1.0, 5.0), 1.0)
     with session(tmp_path / "loop", told, lambda news: None, dashboard=False, inline=True) as run:
         while not isinstance(run.loop.step(), WaitingForPeople):
