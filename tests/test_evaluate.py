@@ -26,7 +26,7 @@ from active_loop.evaluate import (
     truth_codes,
     upper_bound,
 )
-from active_loop.settings import METRICS, Settings, TargetSettings, TaskSettings
+from active_loop.settings import METRICS, Settings, TargetSettings, TaskSettings, learned_as
 from active_loop.tasks import TASKS, MultiLabel, Number, SingleChoice, Task, make_task
 
 
@@ -110,7 +110,11 @@ TASK: dict[str, Task] = {
     "multi_label": MultiLabel(("a", "b", "c")),
     "number": Number(0, 10),
 }
-EVERY = [(kind, name) for kind, task in TASKS.items() for name in task.metrics if name != "found"]
+EVERY = [(kind, name) for kind, task in TASK.items() for name in task.metrics if name != "found"]
+
+
+def test_every_kind_of_label_is_read_as_one_of_these() -> None:
+    assert {learned_as(kind) for kind in TASKS} == TASK.keys()
 
 
 def metric(kind: str, name: str) -> Metric:
