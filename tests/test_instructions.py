@@ -22,6 +22,7 @@ from active_loop.labeling import Terminal
 from active_loop.local_studio import LocalStudio
 from active_loop.report import export_rows, status
 from active_loop.screen import status_page
+from active_loop.server.words import Fact, facts
 from active_loop.settings import DataSettings, Settings, TaskSettings, to_json
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -119,6 +120,7 @@ def test_each_answer_is_exported_with_the_version_that_it_was_given_under(tmp_pa
     assert now.instructions.since >= changed
     words = " ".join(str(line) for line in status_page(now).renderables)
     assert f"instructions: version 2, in force since {now.instructions.since:%Y-%m-%d %H:%M} UTC" in words
+    assert Fact("Instructions", "version 2", f"since {now.instructions.since:%Y-%m-%d %H:%M} UTC") in facts(now, NOON)
     rows = export_rows(loop.store)
     assert Counter(row.instructions for row in rows)["1"] == 12
     assert {row.instructions for row in rows} == {"1", "2"}
