@@ -237,6 +237,8 @@ def test_our_own_export_comes_back_with_the_same_labels(tmp_path: Path, kind: st
 def test_rows_of_a_table_come_back_as_columns(tmp_path: Path) -> None:
     row = Labelled("0", "pos")
     tasks = export_tasks([row] * 80, [{"row": {"x": n, "y": n * n}} for n in range(80)])
+    for task in tasks:
+        task["data"]["ask"] = "what a task of ours carries beside"
     told, _ = loop_of(tmp_path, tasks, answer="", classes="pos,neg")
     assert (told.data.kind, told.data.show) == ("table", ("x", "y"))
     opened = open_source(told.data, tmp_path / "loop")
