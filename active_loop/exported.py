@@ -69,6 +69,9 @@ class Exported:
         self.is_flat = not self._nested and any("annotation_id" in entry for entry in self._entries)
         hidden = (TASK, *_OF_THE_ANSWER) if self.is_flat else ()
         fields = [_fields(entry["data"]) if self._nested else entry for entry in self._entries]
+        odd = next((key for row in fields for key in row if len(f"{key}.".splitlines()) > 1), None)
+        if odd is not None:
+            raise DataError(f"{name} has a field {odd!r}, with a line break in its name: call it otherwise.")
         self.rows = [{key: value for key, value in row.items() if key not in hidden} for row in fields]
 
     @cached_property
@@ -83,7 +86,7 @@ class Exported:
         for place in range(len(self._entries)):
             for result in self._results(place):
                 name, kind = result.get("from_name"), result.get("type")
-                if not isinstance(name, str) or not isinstance(kind, str) or kind not in READ:
+                if not isinstance(name, str) or not name.isprintable() or not isinstance(kind, str) or kind not in READ:
                     continue
                 several = len(said(kind, result.get("value")) or ()) > 1
                 found[name] = "multi_label" if several or found.get(name) == "multi_label" else READ[kind]

@@ -365,7 +365,11 @@ def _in_order(values: Mapping[str, int]) -> list[str]:
 def _refuse_unknown(known: Column, classes: Sequence[str]) -> None:
     unknown = [value for value in known.values if value not in classes]
     if unknown or not known.values:
-        odd = f'"{unknown[0]}" ({known.values[unknown[0]]} rows)' if unknown else f"{known.n_distinct} different values"
+        odd = (
+            f'"{" ".join(unknown[0].split())}" ({known.values[unknown[0]]} rows)'
+            if unknown
+            else f"{known.n_distinct} different values"
+        )
         raise ConfigError(
             f'column "{known.name}" holds {odd}, and the possible answers are {", ".join(classes)}: '
             'add what is missing to --classes, correct the file, or leave the column out by --answer "".'

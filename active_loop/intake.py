@@ -161,5 +161,5 @@ def _answers(records: Sequence[Record], at: datetime) -> list[Annotation]:
 
 
 def _listed(names: Sequence[str], most: int = 5) -> str:
-    shown = ", ".join(f'"{name}"' for name in names[:most])
+    shown = ", ".join(f'"{" ".join(name.split())}"' for name in names[:most])
     return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
