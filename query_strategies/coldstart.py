@@ -21,7 +21,6 @@ from query_strategies.base import PoolStrategy, Selection, TieKeys, tie_keys
 from query_strategies.geometry import (
     Reals,
     Space,
-    enough,
     landmarks,
     nearest_of,
     sampled,
@@ -33,12 +32,8 @@ from query_strategies.geometry import (
 from query_strategies.pool import PoolView, Rows
 from query_strategies.rows import Matrix
 
-SAMPLE = 5_000
-"""Rows on which centres are found; of more, a random sample of this size is drawn, or of ten rows for each centre. All
-rows are candidates."""
-
-MAX_SAMPLE = 20_000
-"""Rows of this sample at most."""
+SAMPLE = 20_000
+"""Rows on which centres are found; of more, a random sample of this size is drawn. All rows are candidates."""
 
 MAX_CENTRES = 2_000
 """Centres that are looked for at most; the rest of a larger batch is drawn at random."""
@@ -63,10 +58,9 @@ class KMeans(PoolStrategy):
     """The row nearest to the centre of each of n clusters, largest cluster first.
 
     k-means (Lloyd 1982) from a greedy k-means++ start (Arthur and Vassilvitskii 2007), around the fixed centres that
-    labelled and pending rows are. Utility: the cluster's share of the pool. Dense and csr rows. Above 5,000 rows the
-    centres are found on a random sample of that size (of 10 · n where that is more, and 20,000 at most), and each one's
-    nearest row is looked for in the whole pool. Where there are fewer different rows than n, or n is above 2,000, the
-    rest is drawn at random (utility 0), copies of chosen rows last.
+    labelled and pending rows are. Utility: the cluster's share of the pool. Dense and csr rows. Above 20,000 rows the
+    centres are found on a sample, and each one's nearest row is looked for in the whole pool. Where there are fewer
+    different rows than n, or n is above 2,000, the rest is drawn at random (utility 0), copies of chosen rows last.
     """
 
     name = "kmeans"
@@ -76,7 +70,7 @@ class KMeans(PoolStrategy):
     def choose(self, view: PoolView, n: int, rng: Generator) -> Selection:
         """n rows: one per cluster, then a random rest. Raises `StrategyError` where features are no finite numbers."""
         keys = tie_keys(view, rng)
-        sample = view.X(sampled(view, enough(SAMPLE, n, MAX_SAMPLE), rng))
+        sample = view.X(sampled(view, SAMPLE, rng))
         space = Space.around(sample)
         points, fixed = space.points(sample), space.covered(view)
         centres = settle(points, seed_centres(points, fixed, min(n, MAX_CENTRES), rng), fixed)
@@ -136,8 +130,8 @@ class TypiClust(PoolStrategy):
     Clusters of 5 rows or fewer are left out where at least n larger ones exist. A copy of a known row is not taken.
 
     Utility: between 1 / (2 + l) and 1 / (1 + l) in a cluster with l known rows, by the cluster's share of the pool.
-    Above 5,000 rows centres are found on a sample, as in `KMeans`; in a cluster above 2,000 rows a sample of that size
-    stands for it. Where no cluster has a row left, the rest is drawn at random (utility 0), copies of known rows last.
+    Above 20,000 rows centres are found on a sample; in a cluster above 2,000 rows a sample of that size stands for it.
+    Where no cluster has a row left, the rest is drawn at random (utility 0), copies of known rows last.
     """
 
     name = "typiclust"
@@ -147,7 +141,7 @@ class TypiClust(PoolStrategy):
     def choose(self, view: PoolView, n: int, rng: Generator) -> Selection:
         """n rows, cluster by cluster. Raises `StrategyError` where features are no finite numbers."""
         keys = tie_keys(view, rng)
-        sample = view.X(sampled(view, enough(SAMPLE, n, MAX_SAMPLE), rng))
+        sample = view.X(sampled(view, SAMPLE, rng))
         space = Space.around(sample)
         points, known = space.points(sample), space.covered(view)
         wanted = min(MAX_CLUSTERS, n + (0 if known is None else known.shape[0]))

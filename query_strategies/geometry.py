@@ -79,12 +79,6 @@ class Space:
         return np.vstack(points) if self.shift is not None else sparse.vstack(points, format="csr")
 
 
-def enough(least: int, n: int, most: int) -> int:
-    """Rows that a choice of n is made on: `least`, and of large batches 10 for each choice, as long as that is not more
-    than `most`."""
-    return min(max(least, 10 * n), most)
-
-
 def sampled(view: PoolView, size: int, rng: Generator) -> Rows:
     """All rows, or a random `size` of them where there are more; in the order of ids."""
     if view.n <= size:

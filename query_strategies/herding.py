@@ -23,7 +23,6 @@ from query_strategies.geometry import (
     CACHE_NUMBERS,
     Reals,
     Space,
-    enough,
     landmarks,
     nearest_of,
     row_steps,
@@ -68,6 +67,11 @@ Similarity: TypeAlias = Callable[[Reals], NDArray[Any]]
 """Squared distances → how like the rows are: 1 for copies, less the further apart, never below 0."""
 
 
+def n_candidates(n: int) -> int:
+    """Rows of which n can be chosen, at most."""
+    return min(max(CANDIDATES, 10 * n), MAX_CANDIDATES)
+
+
 class Herding(PoolStrategy):
     """Adds the row that raises the covered weight of the reference rows most, until there are n.
 
@@ -96,7 +100,7 @@ class Herding(PoolStrategy):
     def choose(self, view: PoolView, n: int, rng: Generator) -> Selection:
         """n rows: those that add most, then a random rest. Raises `StrategyError` where features are no numbers."""
         keys = tie_keys(view, rng)
-        rows = sampled(view, enough(CANDIDATES, n, MAX_CANDIDATES), rng)
+        rows = sampled(view, n_candidates(n), rng)
         X = view.X(rows)
         space = Space.around(X)
         points, known = space.points(X), space.covered(view)

@@ -15,8 +15,8 @@ from pools import Reals, asked, bare_view, features, ids_of, predict, rng
 from scipy import sparse
 
 from query_strategies import MaxHerding, PoolStrategy, PoolView, ProbCover, StrategyError, UncertaintyHerding
-from query_strategies.geometry import FEW, Landmarks, enough, nearest_of, seed_centres, settle, squared_distances
-from query_strategies.herding import Ground, distance_to_nearest, pure_radius
+from query_strategies.geometry import FEW, Landmarks, nearest_of, seed_centres, settle, squared_distances
+from query_strategies.herding import Ground, distance_to_nearest, n_candidates, pure_radius
 
 ALL = pytest.mark.parametrize("strategy", [MaxHerding(), UncertaintyHerding(), ProbCover()], ids=lambda s: s.name)
 
@@ -160,7 +160,7 @@ def test_up_to_the_size_of_the_sample_every_row_can_be_chosen(strategy: PoolStra
 
 
 def test_a_large_batch_has_ten_candidates_for_each_choice_as_long_as_they_are_not_too_many() -> None:
-    assert [enough(5_000, n, 20_000) for n in (1, 500, 501, 2_000, 9_000)] == [5_000, 5_000, 5_010, 20_000, 20_000]
+    assert [n_candidates(n) for n in (1, 500, 501, 2_000, 9_000)] == [5_000, 5_000, 5_010, 20_000, 20_000]
     view = bare_view(features(300), predict=None)
     same, searched = drawn_and_searched(MaxHerding(), view, 30, 10)
     assert same == searched
