@@ -133,9 +133,7 @@ def demo(folder: Path, me: bool, clean: bool, as_json: bool) -> None:
 @click.option("--budget", type=int, default=None, help="Answers that may be asked for, in all.")
 @click.option("--question", default="", help="The question shown above the choices.")
 @click.option("--yes", is_flag=True, help="Ask nothing: take the defaults for what is not given.")
-def init(
-    folder: Path, data: Path | None, attach: str, project: int, token_file: str, yes: bool, **given: Any
-) -> None:
+def init(folder: Path, data: Path | None, attach: str, project: int, token_file: str, yes: bool, **given: Any) -> None:
     """Write a loop.toml for your data, or for a project of Label Studio, by asking or from flags."""
     from .init import Given, write_loop
 
@@ -383,7 +381,8 @@ def suspects(folder: Path, as_json: bool) -> None:
     if as_json:
         _print_json([asdict(each) for each in found])
         return
-    click.echo(f"{len(found)} labels look wrong to the model; many of them will be right.")
+    said = "1 label looks" if len(found) == 1 else f"{len(found)} labels look"
+    click.echo(f"{said} wrong to the model, which may be mistaken." if found else "No label looks wrong to the model.")
     rows = [
         [each.row, each.shown, each.given, each.suggested, f"{each.margin:.2f}", str(each.neighbours)] for each in found
     ]

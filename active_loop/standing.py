@@ -19,7 +19,20 @@ from .answers import heard, held_out
 from .answers import merging as new_merging
 from .changes import changes, look_asked, moved_end, plan_of, settled_since
 from .consensus import Votes
-from .domain import COLD_START, IMPORTED, AskKind, History, Item, Merged, Progress, Purpose, Round, RoundState, Split
+from .domain import (
+    COLD_START,
+    IMPORTED,
+    AnswerKind,
+    AskKind,
+    History,
+    Item,
+    Merged,
+    Progress,
+    Purpose,
+    Round,
+    RoundState,
+    Split,
+)
 from .evaluate import Search
 from .forecast import curves_for
 from .merge import Merging, Together
@@ -95,8 +108,8 @@ class Standing:
     def first_round_at(self) -> int:
         """Answered pool asks that open round 0: n0 less the pool labels that came with the items."""
         imported = self.store.annotations(self.imported_position)
-        known = sum(self.items[a.item].split == Split.POOL for a in imported if a.item is not None)
-        return max(0, int(self.facts["n0"]) - known)
+        given = {a.item for a in imported if a.item is not None and a.kind == AnswerKind.SUBMITTED}
+        return max(0, int(self.facts["n0"]) - sum(map(self.is_learned, given)))
 
     def settings_of(self, round_: Round) -> Settings:
         if round_.setting not in self._versions:

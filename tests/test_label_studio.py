@@ -184,7 +184,8 @@ def test_whatever_was_stored_reads_as_something(raw: str) -> None:
     ("result", "problem"),
     [
         ([{"from_name": "note", "type": "textarea", "value": {"text": ["ham"]}}], 'a textarea of "note"'),
-        ([{"from_name": "label", "type": "rating", "value": {"rating": 4}}], "a rating"),
+        ([{"from_name": "label", "type": "rating", "value": {"rating": 4}}], 'unknown label "4"'),
+        ([{"from_name": "label", "type": "labels", "value": {"labels": ["ham"]}}], "a labels"),
         ([{"from_name": "label", "type": "choices", "value": {"choices": "ham"}}], "no list of choices"),
         ([{"from_name": "label", "type": "choices", "value": {"choices": ["eggs"]}}], "eggs"),
         (choice_result("ham", "text") + choice_result("spam", "text"), "2 choices"),

@@ -106,7 +106,8 @@ def unreachable(url: str, error: Exception, timeout_s: float) -> LabelingError:
     if isinstance(error, httpx.ConnectTimeout | httpx.ReadTimeout | httpx.WriteTimeout | httpx.PoolTimeout):
         return LabelingError(f"cannot reach Label Studio at {url}: no answer within {timeout_s:g} s. {hint}")
     refused = isinstance(error, httpx.ConnectError) and "refused" in str(error).lower()
-    return PassingError(f"cannot reach Label Studio at {url}: {'connection refused' if refused else error}. {hint}")
+    why = "connection refused" if refused else str(error).rstrip(".") or type(error).__name__
+    return PassingError(f"cannot reach Label Studio at {url}: {why}. {hint}")
 
 
 def refusal(url: str, doing: str, status: int | None, body: object) -> LabelingError:

@@ -23,6 +23,9 @@ from .page import CONTROL, differences, label_config, same_config
 SECRET_HEADER: Final = "X-Active-Loop-Secret"
 """Header of our webhooks: their only credential, and the mark by which our own stale ones are known."""
 
+ML_PATH: Final = "/ml/"
+"""Part of the address at which our own server is attached as an ML backend: it predicts nothing, and orders nothing."""
+
 EVENTS: Final = ("ANNOTATION_CREATED", "ANNOTATIONS_CREATED", "ANNOTATION_UPDATED", "ANNOTATIONS_DELETED")
 """What our webhook asks to be told: annotations, and nothing else."""
 
@@ -201,7 +204,8 @@ class Project:
         ]
 
     def _check_order(self, project: Any) -> list[Finding]:
-        backends = self._server.read("list the ML backends", lambda sdk: sdk.ml.list(project=self.project))
+        attached = self._server.read("list the ML backends", lambda sdk: sdk.ml.list(project=self.project))
+        backends = [each for each in attached if ML_PATH not in (each.url or "")]
         ours = {
             "sampling": (project.sampling, _SEQUENTIAL),
             "skip_queue": (project.skip_queue, "IGNORE_SKIPPED"),
