@@ -68,7 +68,14 @@ SIBLINGS = {
 
 # The parts of a module that is a wing, a folder with one door, from the top down. Others import the door only.
 WINGS: dict[str, list[set[str]]] = {
-    "label_studio": [{"__init__"}, {"backend"}, {"project", "elsewhere"}, {"listing", "seat"}, {"connection", "borrowed"}, {"page"}],
+    "label_studio": [
+        {"__init__"},
+        {"backend"},
+        {"project", "elsewhere"},
+        {"listing", "seat"},
+        {"connection", "borrowed"},
+        {"page"},
+    ],
     "evaluate": [
         {"__init__"},
         {"classes", "numbers"},
