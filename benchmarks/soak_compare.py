@@ -13,7 +13,7 @@ from pathlib import Path
 from soak_world import Log
 
 from active_loop.answers import reader
-from active_loop.domain import Annotation, AnswerKind, Ask, AskState, Merged, Purpose
+from active_loop.domain import Annotation, AnswerKind, Ask, AskKind, AskState, Merged, Purpose
 from active_loop.labeling import Oracle
 from active_loop.loop import Loop
 from active_loop.merge import merge
@@ -150,8 +150,8 @@ def each_ask_has_one_task(held: Held, asks: Sequence[Ask], told: Settings, facts
     open_asks = {ask.id for ask in asks if ask.state == AskState.OPEN}
     facts.expect("open asks without a task", open_asks - held.tasks.keys())
     facts.expect("asks still being sent", [ask.id for ask in asks if ask.state == AskState.SENDING])
-    twice = [item for item, n in Counter(ask.item for ask in asks).items() if n > 1]
-    facts.expect("items asked twice", twice)
+    first = Counter(ask.item for ask in asks if ask.kind == AskKind.FIRST)
+    facts.expect("items asked twice without a reason", [item for item, n in first.items() if n > 1])
     if len(open_asks) != told.budget.answers:
         facts.wrong.append(f"{len(open_asks)} answers were asked for, and the budget is {told.budget.answers}")
 

@@ -255,7 +255,7 @@ def test_a_search_brings_no_test_file_and_keeps_its_nature(tmp_path: Path, label
     loop.import_items()
     loop.store.close()
     other = search_settings(target=TargetSettings(metric="recall", positive="in"))
-    with pytest.raises(ConfigError, match=r"cannot change target\.metric: the items and their test order"):
+    with pytest.raises(ConfigError, match=r"cannot change target\.metric: the items, their test order"):
         open_loop(tmp_path, oracle(labels), other)
 
 

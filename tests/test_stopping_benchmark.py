@@ -13,6 +13,7 @@ import pytest
 
 from active_loop.domain import Progress
 from active_loop.runner import InlineRunner
+from active_loop.scoring import RoundJob, SuspectsJob
 
 FOLDER = Path(__file__).resolve().parent.parent / "benchmarks"
 
@@ -49,7 +50,10 @@ def test_what_is_remembered_is_what_the_loop_finds_itself(bench: SimpleNamespace
 
         def submit(self, job: Any) -> None:
             held = bench.loops.Held(rows)
-            self._result = replace(job, features=held).run() if hasattr(job, "labelled") else held
+            if isinstance(job, SuspectsJob):
+                self._result = replace(job, fit=replace(job.fit, features=held)).run()
+            else:
+                self._result = replace(job, features=held).run() if isinstance(job, RoundJob) else held
 
     fitted = bench.loops.Trained(loop.data, loop.setup, loop.n_pool)
     fitted.runner = Fitting()
