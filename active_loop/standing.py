@@ -320,12 +320,21 @@ class Standing:
         if self.settings.is_search or not disputed:
             return []
         found = again.differing(self.store.asks(), self._incomplete(), disputed)
-        return [item for item in found if self.is_learned(item) == (purpose == Purpose.POOL)]
+        tested = set() if purpose == Purpose.POOL else self._needed_to_test()
+        return [item for item in found if (self.is_learned(item) if purpose == Purpose.POOL else item in tested)]
+
+    def _needed_to_test(self) -> set[int]:
+        """Test items that the coming look uses if none is replaced any more; answers to others may have come along."""
+        plan, merged = self.plan, self.merged()
+        order = self.test_order[plan.first :]
+        usable = [item for item in order if item not in merged or looks.counts(merged[item])]
+        return set(usable[: plan.m(len(self.store.looks()) + 1)])
 
     def again(self, room: int, batch: int) -> list[tuple[int, AskKind]]:
         """Items to learn from that this batch asks about again, at most `room`, and why; the first ones first."""
         told = self.settings.people
-        found = dict.fromkeys(self.differing(Purpose.POOL)[:room], AskKind.ADJUDICATION)
+        # Differences come first; but answers that came with the data may differ on more than a budget can settle.
+        found = dict.fromkeys(self.differing(Purpose.POOL)[: (room + 1) // 2], AskKind.ADJUDICATION)
         if told.relabel_share and self._may_doubt():
             for item in self._doubted()[: round(told.relabel_share * room)]:
                 found.setdefault(item, AskKind.RELABEL)

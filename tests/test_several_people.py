@@ -20,6 +20,7 @@ from loops import open_loop, run_to_end, settings, trail, write_points
 from active_loop import again
 from active_loop.answers import heard, merging
 from active_loop.domain import (
+    IMPORTED,
     Annotation,
     AnswerKind,
     Ask,
@@ -156,6 +157,30 @@ def test_what_people_differ_on_is_asked_once_more_and_first(tmp_path: Path) -> N
     spent = Counter(ask.purpose for ask in asks for _ in range(ask.wanted))
     assert spent.total() <= 120
     assert spent[Purpose.POOL] <= 120 - loop.standing.plan.asked(1)
+
+
+def test_differences_that_came_with_the_data_do_not_take_the_whole_budget(tmp_path: Path) -> None:
+    labels = write_points(tmp_path, 300)
+    loop = open_loop(tmp_path, Crowd(("ann",), right(labels)), told())
+    loop.import_items()
+    old = [
+        Annotation(IMPORTED, f"{person}-{n}", START, AnswerKind.SUBMITTED, json.dumps(said), person, item=n)
+        for n in range(200)
+        for person, said in (("old one", "red"), ("old two", "blue"))
+    ]
+    loop.store.append(old)
+    run_to_end(loop)
+    asks = loop.store.asks()
+    batches = Counter(ask.batch for ask in asks)
+    kinds = Counter((ask.batch, ask.kind) for ask in asks if ask.purpose == Purpose.POOL)
+    assert any(kind == AskKind.ADJUDICATION for _, kind in kinds)
+    assert all(
+        kinds[batch, AskKind.ADJUDICATION] <= (batches[batch] + 1) // 2 for batch in batches if batches[batch] > 9
+    )
+    assert sum(n for (_, kind), n in kinds.items() if kind == AskKind.FIRST) > 20
+    tests = {ask.item for ask in asks if ask.purpose == Purpose.TEST and ask.kind == AskKind.ADJUDICATION}
+    order = loop.standing.test_order
+    assert all(order.index(item) < 2 * loop.standing.plan.m(2) for item in tests)
 
 
 def test_an_adjudicator_settles_an_item_alone(tmp_path: Path) -> None:
