@@ -185,12 +185,7 @@ def _status(store: Store, now: datetime) -> Status:
     current = looks[changed[-1][1].looks :] if changed else looks
     stop = ended(store, settings)
     stopped = f"{stop.reason}: {stop.because}" if stop and stop.because else stop.reason if stop else ""
-    scores = {score.round: score for score in store.scores() if score.metric == settings.target.metric}
-    upto = {r.number: r.annotation_position for r in ranked}
-    for look in (each for each in looks if each.metric == settings.target.metric):
-        seen = store.look_items(look.number)
-        scores[look.round] = Score(look.round, look.metric, look.value, look.low, look.high, look.n)
-        upto[look.round] = max([upto[look.round], *(item.annotation or 0 for item in seen)])
+    scores, upto = _readings(store, settings.target.metric, ranked, looks)
     curve = tuple(_curve(ranked, scores, upto, annotations))
     goes_on = not stopped and not (current and at_least(current[-1].verdict, settings.stop_on))
     known = [a for a in annotations if ranked and (a.position or 0) <= upto[ranked[-1].number]]
@@ -232,6 +227,19 @@ def _status(store: Store, now: datetime) -> Status:
         instructions=next(reversed(versions(store.settings_history())), None),
         doing=_doing(stopped, len(waiting), bool(rounds) and not rounds[-1].ranked_at, bool(facts)),
     )
+
+
+def _readings(
+    store: Store, metric: str, ranked: Sequence[Round], looks: Sequence[Look]
+) -> tuple[dict[int, Score], dict[int, int]]:
+    """The newest reading of each round, and up to where in the answers it rests on them."""
+    scores = {score.round: score for score in store.scores() if score.metric == metric}
+    upto = {r.number: r.annotation_position for r in ranked}
+    for look in (each for each in looks if each.metric == metric):
+        seen = store.look_items(look.number)
+        scores[look.round] = Score(look.round, look.metric, look.value, look.low, look.high, look.n)
+        upto[look.round] = max([upto[look.round], *(item.annotation or 0 for item in seen)])
+    return scores, upto
 
 
 def _forecast(
