@@ -12,13 +12,11 @@ from datetime import datetime
 from typing import Final
 
 from .answers import merging as new_merging
-from .answers import reader
+from .answers import reading
+from .changes import current_settings
 from .domain import Annotation, AnswerKind, AskKind, Item, Merged, Outcome, Purpose, Split
-from .merge import Parse
 from .reasons import Reason, Reasons, readable
-from .settings import Settings, from_json
 from .store import Store
-from .tasks import make_task
 
 PAGE: Final = 50
 """Items on a page of the list."""
@@ -117,14 +115,11 @@ class _Book:
     """What a store holds of answers, item by item."""
 
     def __init__(self, store: Store) -> None:
-        found = store.setting()
-        settings = from_json(found[1]) if found else Settings()
-        people = settings.people
-        counted = {*people.annotators, *people.adjudicators} if people.annotators else ()
+        settings = current_settings(store)
         self.reasons = Reasons.of(store)
         self._items = store.items()
-        self._parse: Parse = reader(make_task(settings.task), counted)
-        self._adjudicators = frozenset(people.adjudicators)
+        self._parse = reading(settings)
+        self._adjudicators = frozenset(settings.people.adjudicators)
         shown = [a for a in store.annotations() if not (self.reasons.runs and a.asked in _TELLING)]
         self.said: dict[int, list[Annotation]] = {}
         for annotation in shown:

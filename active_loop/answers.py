@@ -1,4 +1,4 @@
-"""Raw answers → what they say, whichever place wrote them, and what they come to.
+"""Raw answers → labels, as the settings say, whichever place wrote them.
 
 An annotation keeps the answer as its source wrote it; here is the one place that knows which source writes how.
 """
@@ -26,9 +26,15 @@ def merging(settings: Settings, learned: Callable[[int], bool], held_out: Chance
 
     `held_out` is what a model predicts of items without their own labels, for a merge that heeds it.
     """
-    task, people = make_task(settings.task), settings.people
+    together, adjudicators = Together.of(settings, learned, held_out), settings.people.adjudicators
+    return Merging(reading(settings), make_task(settings.task).consensus, together, adjudicators)
+
+
+def reading(settings: Settings) -> Parse:
+    """What an annotation means for these settings; see `reader`."""
+    people = settings.people
     counted = {*people.annotators, *people.adjudicators} if people.annotators else ()
-    return Merging(reader(task, counted), task.consensus, Together.of(settings, learned, held_out), people.adjudicators)
+    return reader(make_task(settings.task), counted)
 
 
 def heard(rounds: Iterable[Round], upto: int) -> Round | None:

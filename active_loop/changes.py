@@ -89,9 +89,9 @@ def change_of(store: Store, settings: Settings) -> Change | None:
     before = from_json(known[1])
     changed = differences(before, settings)
     _refuse_fixed(before, settings, [key for key in changed if _within(key, _FIXED)])
-    claimed = tuple(key for key in changed if _within(key, _CLAIMED))
-    held = [key for key in changed if _within(key, _HELD)]
     asked = settings.target.looks_by_hand > before.target.looks_by_hand
+    claimed = tuple(key for key in changed if _within(key, _CLAIMED) and (asked or key != LOOK))
+    held = [key for key in changed if _within(key, _HELD)]
     if not store.scores():
         return Change(claimed, len(store.looks()), 0, 0, 0, settles=False, look=True) if asked else None
     if held:

@@ -150,6 +150,16 @@ def test_a_look_by_hand_comes_as_soon_as_its_items_are_answered(tmp_path: Path) 
     assert loop.store.looks()[0].n == loop.standing.plan.m(1)
 
 
+def test_to_take_back_the_wish_for_a_look_spends_no_test_item(tmp_path: Path) -> None:
+    labels = write_points(tmp_path, 600)
+    loop = scored(tmp_path, labels, told(target={"value": 0.99, "looks_by_hand": 1}), rounds=2)
+    n_changes = len(changes(loop.store))
+    assert change_of(loop.store, told(target={"value": 0.99})) is None
+    loop = reopened(tmp_path, loop, labels, told(target={"value": 0.99}))
+    loop.step()
+    assert len(changes(loop.store)) == n_changes
+
+
 def test_answers_from_before_there_was_a_class_are_read_no_more(tmp_path: Path) -> None:
     labels = write_points(tmp_path, 600)
     loop = scored(tmp_path, labels, told(target={"value": 0.99}), rounds=3)
