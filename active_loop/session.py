@@ -292,7 +292,7 @@ def _serve(
 
 def ml_key(folder: Path) -> str:
     """The key in the address of the loop's ML backend, made once: Label Studio keeps that address."""
-    path = folder / "cache" / "ml-backend.key"
+    path = folder / "ml-backend.key"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         new = path.with_suffix(".new")
