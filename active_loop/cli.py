@@ -50,6 +50,9 @@ class _Commands(click.Group):
             ctx.exit(error.exit_code)
         except KeyboardInterrupt:
             click.echo("paused; the same command continues.", err=True)
+            # Where the interrupt fell into source text being run (every named tuple and dataclass is made so), Python
+            # would end `python -m` by SIGINT whatever the code; text that runs through takes that back.
+            exec("")
             ctx.exit(PAUSED)
 
 

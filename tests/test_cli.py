@@ -425,6 +425,18 @@ def test_a_run_that_is_interrupted_while_it_starts_pauses_too(folder: Path) -> N
     assert "Traceback" not in said
 
 
+def test_an_interrupt_while_a_class_is_made_pauses_with_the_same_code(tmp_path: Path) -> None:
+    (tmp_path / "early.py").write_text(
+        "from active_loop.cli import main\n"
+        "@main.command()\n"
+        "def early():\n"
+        "    exec('raise KeyboardInterrupt')\n"
+        "main(['early'])\n"
+    )
+    ended = subprocess.run([sys.executable, "-m", "early"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stderr) == (130, "paused; the same command continues.\n")
+
+
 @pytest.mark.studio
 def test_a_folder_named_from_here_starts_its_own_label_studio_which_ends_with_the_run(
     tmp_path: Path, studio: LocalStudio

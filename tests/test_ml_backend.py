@@ -116,7 +116,7 @@ def test_a_folder_keeps_its_key_and_nobody_else_may_read_it(tmp_path: Path) -> N
     key = ml_key(tmp_path)
     assert ml_key(tmp_path) == key
     assert len(key) >= 32
-    (path,) = (tmp_path / "cache").iterdir()
+    (path,) = tmp_path.iterdir()
     assert path.stat().st_mode & 0o077 == 0
 
 
