@@ -317,6 +317,8 @@ def _call(url: str, token: str, method: str, path: str, body: Mapping[str, Any] 
         connection.close()
     if reply.status >= 300:
         raise LabelingError(f"{method} {path} was answered {reply.status}.")
+    if not text and method != "DELETE":
+        raise LabelingError(f"the reply to {method} {path} broke off.")  # as a server that is killed leaves it
     return json.loads(text) if text else None
 
 
