@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
+    from active_loop.server import Server
+
     from .demo import Comparison
     from .report import Status
     from .session import Session
@@ -363,12 +365,18 @@ def export(folder: Path, form: str | None, out: Path | None, as_json: bool) -> N
 @folder_argument
 @click.option("--port", type=int, default=None, help="Port of the dashboard.")
 def serve(folder: Path, port: int | None) -> None:
-    """Show the dashboard of a loop that is not running, or that another process runs."""
-    from .session import dashboard
+    """Show the dashboard of a loop that is not running, or that another process runs; or of all loops in a folder."""
+    from .session import dashboard, dashboards
+    from .settings import ServerSettings
 
-    with _store(folder), dashboard(folder, _settings(folder, port)) as server:
-        click.echo(f"Dashboard {server.url}    Ctrl-C ends it")
-        _until_told()
+    alone = (folder / "loop.toml").exists() or not any(folder.glob("*/loop.toml"))
+    if alone:
+        with _store(folder), dashboard(folder, _settings(folder, port)) as server:
+            _show(server)
+    else:
+        known = ServerSettings()
+        with dashboards(folder, known.host, known.port if port is None else port) as server:
+            _show(server)
 
 
 @main.command()
@@ -551,9 +559,11 @@ def _interruptible() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _until_told() -> None:
+def _show(server: Server) -> None:
+    """Say where the dashboard is, and leave it there until somebody ends it."""
     import threading
 
+    click.echo(f"Dashboard {server.url}    Ctrl-C ends it")
     threading.Event().wait()
 
 

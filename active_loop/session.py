@@ -50,7 +50,13 @@ if TYPE_CHECKING:
 
 DATABASE = "loop.db"
 TOKEN_VARIABLE = "ACTIVE_LOOP_TOKEN"
-"""Environment variable with the token that the dashboard asks for where it listens to more than this machine."""
+"""Environment variable with the owner's token: without a token, the dashboard then shows nothing."""
+
+ML_KEY = "ml-backend.key"
+"""File with the key in the address of the loop's ML backend: Label Studio keeps that address."""
+
+VIEWER_VARIABLE = "ACTIVE_LOOP_VIEWER_TOKEN"
+"""Environment variable with the token of those who may read, and neither change anything nor see single people."""
 
 _CALM_S = 0.5
 """Seconds between two looks for answers in a Label Studio on this machine, which has one core for everybody."""
@@ -199,7 +205,7 @@ class _Live:
 
 def hidden(settings: Settings) -> frozenset[str]:
     """The environment variables that hold secrets."""
-    return frozenset({settings.labeling.token_env, TOKEN_VARIABLE})
+    return frozenset({settings.labeling.token_env, TOKEN_VARIABLE, VIEWER_VARIABLE})
 
 
 def image_root(source: Source, folder: Path) -> Path | None:
@@ -274,25 +280,35 @@ def token(labeling: LabelingSettings) -> str:
 def _serve(
     folder: Path, settings: Settings, live: _Live, secret: str, labeling_url: str, source: Callable[[], Source]
 ) -> Server:
-    from active_loop.server import create_app, serve
+    from active_loop.server import serve
 
-    app = create_app(
+    app = _app(folder, settings, live, secret, labeling_url, source)
+    return serve(app, settings.server.host, settings.server.port)
+
+
+def _app(
+    folder: Path, settings: Settings, live: _Live, secret: str, labeling_url: str, source: Callable[[], Source]
+) -> Any:
+    from active_loop.server import create_app
+
+    return create_app(
         lambda: Store(folder / DATABASE, readonly=True),
         wake=live.wake,
         secret=secret,
         token=os.environ.get(TOKEN_VARIABLE) or None,
+        viewer=os.environ.get(VIEWER_VARIABLE) or None,
+        key=secret_in(folder / "dashboard.key"),
         live=live.notice,
         public_url=settings.server.public_url,
         labeling_url=labeling_url,
         source=source,
-        ml_key=ml_key(folder),
+        ml_key=secret_in(folder / ML_KEY),
+        language=settings.server.language,
     )
-    return serve(app, settings.server.host, settings.server.port)
 
 
-def ml_key(folder: Path) -> str:
-    """The key in the address of the loop's ML backend, made once: Label Studio keeps that address."""
-    path = folder / "ml-backend.key"
+def secret_in(path: Path) -> str:
+    """A secret of the loop's that outlives its runs, which only its owner may read: made once."""
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         new = path.with_suffix(".new")
@@ -404,12 +420,36 @@ def write_tasks(path: Path, tasks: Sequence[Mapping[str, Any]]) -> None:
 @contextmanager
 def dashboard(folder: Path, settings: Settings) -> Iterator[Server]:
     """The dashboard alone, for a loop that is not running or that another process runs."""
-    opened = cache(lambda: open_source(settings.data, folder))
-    server = _serve(folder, settings, _Live(), secrets.token_urlsafe(24), settings.labeling.url, opened)
+    server = _serve(folder, settings, _Live(), *_resting(folder, settings))
     try:
         yield server
     finally:
         server.close()
+
+
+@contextmanager
+def dashboards(directory: Path, host: str, port: int) -> Iterator[Server]:
+    """The dashboards of all loop folders in a directory, with a page that lists them."""
+    from active_loop.server import Access, create_front, serve
+
+    from .config import read_settings
+
+    def make(folder: Path) -> Any:
+        settings = read_settings(folder / "loop.toml")
+        return _app(folder, settings, _Live(), *_resting(folder, settings))
+
+    token, viewer = (os.environ.get(name) or None for name in (TOKEN_VARIABLE, VIEWER_VARIABLE))
+    access = Access(secrets.token_urlsafe(24), token, viewer=viewer)
+    server = serve(create_front(directory, make, access), host, port)
+    try:
+        yield server
+    finally:
+        server.close()
+
+
+def _resting(folder: Path, settings: Settings) -> tuple[str, str, Callable[[], Source]]:
+    """What the dashboard of a loop that does not run here is made of: a secret, where people label, and the data."""
+    return secrets.token_urlsafe(24), settings.labeling.url, cache(lambda: open_source(settings.data, folder))
 
 
 @dataclass(frozen=True, slots=True)

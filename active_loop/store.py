@@ -236,6 +236,18 @@ class Store:
     def close(self) -> None:
         self._db.close()
 
+    def data_version(self) -> int:
+        """A number that is another one after somebody else has committed; of use to this connection alone."""
+        return int(self._db.execute("PRAGMA data_version").fetchone()[0])
+
+    def identity(self) -> tuple[int, int] | None:
+        """Which file is at the path now; None if none is. Another one was put there if this changes."""
+        try:
+            found = Path(self.path).stat()
+        except OSError:
+            return None
+        return found.st_dev, found.st_ino
+
     @contextmanager
     def atomic(self) -> Iterator[sqlite3.Connection]:
         """The one write path: all of it or nothing."""

@@ -4,12 +4,15 @@ A request reads what the loop has stored, from one snapshot, and shows it in wor
 never waits for anybody. The webhook only wakes whoever drives the loop: what was answered is collected by the loop
 itself. Nobody is shown here which side of the test split a single item is on, or what was predicted for it.
 
-`create_app` makes the application, `serve` runs it in a thread of its own.
+`create_app` makes the application of one loop, `create_front` that of a directory of loops; `serve` runs either in a
+thread of its own.
 """
 
 from __future__ import annotations
 
+from .access import Access
 from .app import create_app
+from .front import create_front
 from .serving import Server, serve
 
-__all__ = ["Server", "create_app", "serve"]
+__all__ = ["Access", "Server", "create_app", "create_front", "serve"]

@@ -15,44 +15,52 @@ from datetime import UTC, datetime
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from flask import Flask, Response, current_app, render_template, request
+from flask import Flask, Response, current_app, redirect, render_template, request, url_for
 from jinja2 import StrictUndefined
 from werkzeug.exceptions import HTTPException
+from werkzeug.wrappers import Response as AnyResponse
 
 from active_loop.changes import current_settings
 from active_loop.errors import FolderError
 from active_loop.label_studio import SECRET_HEADER
+from active_loop.language import LANGUAGES, say, say_n, speak, spoken
 from active_loop.records import Source
 from active_loop.report import Status
-from active_loop.report import status as read_status
 from active_loop.store import Store
 
-from . import backend, chart, items, words
-from .access import Access
+from . import backend, chart, items, visit, words
+from .access import Access, Role
+from .reading import Reading
+from .visit import ACCESS, TICKET, TONGUE
 
 BOUND: Final = "ACTIVE_LOOP_BOUND"
 """Key of the app's config: the host it is bound to, which `serve` sets. Loopback, the strictest, until then."""
 
-ACCESS: Final = "ACTIVE_LOOP_ACCESS"
-
-TICKET: Final = "active-loop"
-"""Name of the cookie by which a browser that has brought the token is known on the next page."""
+READING: Final = "ACTIVE_LOOP_READING"
+"""Key of the app's config: what its pages read, to be closed with the server."""
 
 HEADERS: Final = {
     "Content-Security-Policy": (
-        "default-src 'self'; object-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+        "default-src 'self'; object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
     ),
     "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
+    "Referrer-Policy": "same-origin",
     "X-Frame-Options": "DENY",
 }
 
-PAGES: Final = frozenset({"index", "items.listing", "items.item"})
-"""Endpoints from which a browser goes on to others, and keeps a ticket for them."""
-
-_AGAIN: Final = "Look again in a moment."
+NAVIGATION: Final = {
+    "index": "Overview",
+    "items.listing": "Items",
+    "map.index": "Map",
+    "model.index": "Model",
+    "people.index": "People",
+    "record.index": "Record",
+    "controls.index": "Controls",
+}
+"""The pages that each page leads to, and what they are called."""
 
 _SENTENCES: Final = {
+    403: "This is for the loop's owner, on a page of this dashboard.",
     404: "There is no such page here.",
     405: "This address does not take that kind of request.",
 }
@@ -74,43 +82,42 @@ def create_app(
     wake: Callable[[], None],
     secret: str,
     token: str | None = None,
+    viewer: str | None = None,
+    key: str = "",
     live: Callable[[], str] = str,
     public_url: str = "",
     labeling_url: str = "",
     source: Callable[[], Source] | None = None,
     ml_key: str = "",
+    language: str = "en",
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> Flask:
     """The dashboard of one loop, as a WSGI application.
 
     `open_store` gives a store of its own to each request, opened read-only (`Store(path, readonly=True)`); a
     `FolderError` that it raises is shown as it reads. `wake` is called by the webhook, from any thread, and must
-    return at once. `secret` is what Label Studio sends in `X-Active-Loop-Secret`. With a `token`, pages are shown only
-    to those who bring it, as `Authorization: Bearer …` or once as `?token=…`. `live` says what the store cannot know,
-    such as that Label Studio is out of reach; empty for nothing. Under the host of `public_url` Label Studio may call
-    a server that is bound to loopback. `labeling_url` is where people answer, linked from the page. `source` opens the
-    data, for pages that show items. Label Studio may attach the server as an ML backend at /ml/ and this `ml_key`.
+    return at once. `secret` is what Label Studio sends in `X-Active-Loop-Secret`. With a `token` (the owner's) or a
+    `viewer` token, pages are shown only to those who bring one, as `Authorization: Bearer …` or once as `?token=…`; the
+    `key` lets the owner in, too. `live` says what the store cannot know, such as that Label Studio is out of reach;
+    empty for nothing. Under the host of `public_url` Label Studio may call a server that is bound to loopback.
+    `labeling_url` is where people answer, linked from the page. `source` opens the data, for pages that show items.
+    Label Studio may attach the server as an ML backend at /ml/ and this `ml_key`. `language` is that of who has not
+    chosen one.
 
     Raises `ConfigError` for an empty secret or token.
     """
-    app = Flask(__name__)
-    app.config[BOUND] = "127.0.0.1"
-    access = app.config[ACCESS] = Access(secret, token, public_url, ml_key)
-    app.jinja_env.undefined = StrictUndefined
-    app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
+    access = Access(secret, token, public_url, ml_key, viewer, key)
+    app = bare_app(access, language)
     link = labeling_url if urlsplit(labeling_url).scheme in ("http", "https") else ""
+    reading = app.config[READING] = Reading(open_store, now)
 
     def read() -> _View:
-        with closing(open_store()) as store:
-            status = read_status(store, now())
-        notice = live()
-        values = words.public(status, notice, now())
-        body = _text(values)
+        status, notice = reading.status(), live()
+        body = _text(words.public(status, notice, now()))
         return _View(status, notice, body, hashlib.blake2b(body, digest_size=12).hexdigest())
 
     def index() -> str:
-        view = read()
-        return _page(view, now(), link)
+        return _page(read(), now(), link)
 
     def status_json() -> Response:
         view = read()
@@ -123,7 +130,7 @@ def create_app(
         return _json({"status": "UP", "loop": _name(open_store)})
 
     def webhook() -> Response:
-        if not current_access().knows(request.headers.get(SECRET_HEADER)):
+        if not access.knows(request.headers.get(SECRET_HEADER)):
             return _plain(f"The header {SECRET_HEADER} must hold the secret of this loop.", 403)
         wake()
         return Response(status=204)
@@ -134,6 +141,19 @@ def create_app(
     app.add_url_rule("/webhook", view_func=webhook, methods=["POST"])
     app.register_blueprint(backend.routes(access, wake, lambda: _name(open_store)))
     app.register_blueprint(items.pages(open_store, source))
+    return app
+
+
+def bare_app(access: Access, language: str) -> Flask:
+    """An application without a page: who is let in, in which language, and what is said when something is wrong."""
+    app = Flask(__name__)
+    app.config.update({BOUND: "127.0.0.1", ACCESS: access, visit.LANGUAGE: language})
+    app.jinja_env.undefined = StrictUndefined
+    app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
+    app.jinja_env.globals.update(say=say, say_n=say_n, words=words)
+    app.context_processor(_everywhere)
+    app.add_url_rule("/enter", view_func=_enter, endpoint="enter", methods=["GET", "POST"])
+    app.before_request(lambda: speak(visit.language()))
     app.before_request(_refuse)
     app.after_request(_harden)
     app.register_error_handler(FolderError, _folder_error)
@@ -142,10 +162,30 @@ def create_app(
     return app
 
 
-def current_access() -> Access:
-    """What the app in charge of this request asks of it."""
-    access: Access = current_app.config[ACCESS]
-    return access
+def _everywhere() -> dict[str, Any]:
+    """What every page can show: where it leads, in which languages it can be read, and what its forms carry."""
+    return {
+        "navigation": [(at, name) for at, name in NAVIGATION.items() if at in current_app.view_functions],
+        "languages": LANGUAGES,
+        "spoken": spoken(),
+        "is_owner": visit.is_owner(),
+        "form": visit.access().form if visit.is_owner() else "",
+    }
+
+
+def _enter() -> str | AnyResponse:
+    """Where somebody says who they are: the browser then keeps a ticket."""
+    then = request.values.get("then", "")
+    # A path of this server: anything else could lead people, and what they bring, elsewhere.
+    path = then if then.startswith("/") and not then.startswith(("//", "/\\")) else url_for("index")
+    given = request.form.get("token", "").strip()
+    if request.method == "GET":
+        return render_template("enter.html", then=path, wrong=False)
+    if visit.access().role(given) != Role.OWNER:
+        return Response(render_template("enter.html", then=path, wrong=True), 401, mimetype="text/html")
+    response = redirect(request.script_root + path if not path.startswith(request.script_root) else path, 303)
+    visit.keep(response, TICKET, visit.access().ticket(given))
+    return response
 
 
 def _page(view: _View, now: datetime, labeling_url: str) -> str:
@@ -154,13 +194,12 @@ def _page(view: _View, now: datetime, labeling_url: str) -> str:
         "status.html",
         status=status,
         view=view,
-        words=words,
+        name=status.name,
         now=now,
         labeling_url="" if status.stopped else labeling_url,
         charts=[("wide", chart.draw(status, 760, 320)), ("narrow", chart.draw(status, 350, 270))],
         looks=status.looks[::-1],
         rounds=status.curve[::-1],
-        people=sorted(status.people.items(), key=lambda person: (-person[1], person[0])),
         meanings=[(v, words.MEANING[v]) for v in words.MEANING if any(look.verdict == v for look in status.looks)],
     )
 
@@ -178,33 +217,33 @@ def _name(open_store: Callable[[], Store]) -> str | None:
 
 
 def _refuse() -> Response | None:
-    access, endpoint = current_access(), request.endpoint
+    access, endpoint = visit.access(), request.endpoint
     if not access.answers_to(request.headers.get("Host", ""), bound=current_app.config[BOUND], endpoint=endpoint):
-        return _say(403, "This dashboard answers only under this machine's own name.", "Open it as http://127.0.0.1.")
-    if not access.lets_in(_token_given(), request.cookies.get(TICKET), endpoint=endpoint):
+        return _say(
+            403, say("This dashboard answers only under this machine's own name."), say("Open it as http://127.0.0.1.")
+        )
+    if not access.lets_in(visit.token_given(), request.cookies.get(TICKET), endpoint=endpoint):
         response = _say(
             401,
-            "This dashboard needs a token.",
-            "Open the link that was printed when the loop was started, or ask its owner for it.",
+            say("This dashboard needs a token."),
+            say("Open the link that was printed when the loop was started, or ask its owner for it."),
         )
         response.headers["WWW-Authenticate"] = "Bearer"
         return response
     return None
 
 
-def _token_given() -> str | None:
-    kind, _, value = request.headers.get("Authorization", "").partition(" ")
-    return value.strip() if kind.lower() == "bearer" else request.args.get("token")
-
-
 def _harden(response: Response) -> Response:
     for name, value in HEADERS.items():
         response.headers[name] = value
+    is_page = response.mimetype == "text/html"
     if request.endpoint != "static":
-        is_page = response.mimetype == "text/html"
         response.headers["Cache-Control"] = "no-store" if is_page else "no-cache, private"
-    if request.endpoint in PAGES and "token" in request.args and response.status_code == 200:
-        response.set_cookie(TICKET, current_access().ticket, httponly=True, samesite="Strict")
+    if is_page and response.status_code == 200:
+        if "token" in request.args:
+            visit.keep(response, TICKET, visit.access().ticket(request.args["token"]))
+        if request.args.get("language") in LANGUAGES:
+            visit.keep(response, TONGUE, request.args["language"])
     return response
 
 
@@ -212,12 +251,13 @@ def _harden(response: Response) -> Response:
 
 
 def _folder_error(error: FolderError) -> Response:
-    return _say(503, str(error), _AGAIN)
+    return _say(503, str(error), say("Look again in a moment."))
 
 
 def _http_error(error: HTTPException) -> Response:
     code = error.code or 500
-    response = _say(code, _SENTENCES.get(code, "This request cannot be answered."), "The dashboard is at /.")
+    sentence = _SENTENCES.get(code, "This request cannot be answered.")
+    response = _say(code, say(sentence), say("The dashboard is at {place}.", place=url_for("index")))
     for name, value in error.get_headers(request.environ):
         if name == "Allow":
             response.headers[name] = value
@@ -226,7 +266,7 @@ def _http_error(error: HTTPException) -> Response:
 
 def _unexpected(error: Exception) -> Response:
     current_app.logger.error("cannot answer %s", request.path, exc_info=error)
-    return _say(500, "The loop cannot be read just now.", f"{_AGAIN} The log says more.")
+    return _say(500, say("The loop cannot be read just now."), say("Look again in a moment. The log says more."))
 
 
 def _say(code: int, sentence: str, then: str) -> Response:
@@ -235,7 +275,7 @@ def _say(code: int, sentence: str, then: str) -> Response:
         return _json({"headline": sentence, "next": then}, code)
     if request.path in ("/health", "/webhook") or request.path.startswith("/ml/"):
         return _plain(f"{sentence} {then}", code)
-    live = request.path == "/"  # the one page that looks again by itself
+    live = request.endpoint in NAVIGATION  # pages that look again by themselves
     return Response(
         render_template("message.html", sentence=sentence, then=then, live=live), code, mimetype="text/html"
     )

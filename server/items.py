@@ -20,8 +20,6 @@ from active_loop.errors import ActiveLoopError
 from active_loop.records import Source
 from active_loop.store import Store
 
-from . import words
-
 _GLANCE: Final = 140
 """Letters of an item in a list."""
 
@@ -67,15 +65,13 @@ def pages(open_store: Callable[[], Store], source: Callable[[], Source] | None) 
         if found is None:
             abort(404)
         what = contents(found.items)
-        return render_template("items.html", found=found, contents=what, name=settings.name, words=words)
+        return render_template("items.html", found=found, contents=what, name=settings.name)
 
     def item(position: int) -> str:
         found, settings = _case(open_store, position)
         what = contents([found.item, *(near for near, _ in found.near)])
         language = settings.server.language
-        return render_template(
-            "item.html", case=found, contents=what, name=settings.name, words=words, language=language
-        )
+        return render_template("item.html", case=found, contents=what, name=settings.name, language=language)
 
     def picture(position: int) -> Response:
         found, _ = _case(open_store, position)

@@ -15,7 +15,9 @@ from waitress import create_server
 from active_loop.errors import ConfigError
 
 from .access import Access, is_loopback
-from .app import ACCESS, BOUND
+from .app import BOUND, READING
+from .reading import Reading
+from .visit import ACCESS
 
 _WORKERS = 4
 _LARGEST_BODY = 64 << 20
@@ -29,6 +31,7 @@ class Server:
         self.port: int = listener.getsockname()[1]
         shown = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host)
         self.url = f"http://[{shown}]:{self.port}" if ":" in shown else f"http://{shown}:{self.port}"
+        self._reading: Reading = app.config[READING]
         self._threads: list[threading.Thread] = []
         self._open: dict[int, Any] = {}
         settings = {"sockets": [listener], "threads": 0, "ident": "", "max_request_body_size": _LARGEST_BODY}
@@ -47,6 +50,7 @@ class Server:
         for thread in self._threads:
             thread.join()
         self._threads.clear()
+        self._reading.close()
 
     def __enter__(self) -> Server:
         return self
@@ -75,7 +79,7 @@ def serve(app: Flask, host: str = "127.0.0.1", port: int = 8765) -> Server:
     be used, and for a host that is not an address of this machine.
     """
     access: Access = app.config[ACCESS]
-    if not is_loopback(host) and access.token is None:
+    if not is_loopback(host) and not access.is_closed:
         raise ConfigError(
             f"cannot listen on {host} without a token: everybody who reaches this machine could read the loop; "
             "give a token, or listen on 127.0.0.1."

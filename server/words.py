@@ -33,7 +33,7 @@ MEANING: Final = {
 
 _PUBLIC: Final = (
     *("name", "metric", "target", "stop_on", "budget", "answers", "open_asks", "oldest_open_at", "outcomes"),
-    *("disputed", "people", "lead_time_s", "n_items", "round", "n_labels", "curve", "looks", "verdict"),
+    *("disputed", "lead_time_s", "n_items", "round", "n_labels", "curve", "looks", "verdict"),
     *("more_to_certify", "forecast", "stopped", "doing", "agreement", "unweighed", "constancy", "suspects"),
 )
 """What `status.json` holds of a `Status`. Answers by split are left out: see above."""

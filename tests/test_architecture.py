@@ -52,7 +52,7 @@ ROWS: list[set[str]] = [
     {"tasks"},
     {"settings"},
     {"domain"},
-    {"errors"},
+    {"errors", "language"},
 ]
 ROW = {module: row for row, modules in enumerate(ROWS) for module in modules}
 

@@ -17,7 +17,7 @@ from active_loop.label_studio import LabelStudio
 from active_loop.labeling import Publication
 from active_loop.local_studio import LocalStudio
 from active_loop.server import Server, create_app, serve
-from active_loop.session import ml_key
+from active_loop.session import ML_KEY, secret_in
 from active_loop.settings import DataSettings, Settings, TaskSettings
 from active_loop.store import Store
 
@@ -113,8 +113,8 @@ def test_a_foreign_name_is_refused_here_too(called: Called) -> None:
 
 
 def test_a_folder_keeps_its_key_and_nobody_else_may_read_it(tmp_path: Path) -> None:
-    key = ml_key(tmp_path)
-    assert ml_key(tmp_path) == key
+    key = secret_in(tmp_path / ML_KEY)
+    assert secret_in(tmp_path / ML_KEY) == key
     assert len(key) >= 32
     (path,) = tmp_path.iterdir()
     assert path.stat().st_mode & 0o077 == 0

@@ -41,7 +41,7 @@ from active_loop.errors import ConfigError, DataError
 from active_loop.evaluate import lower_bound, upper_bound
 from active_loop.label_studio import SECRET_HEADER
 from active_loop.server import create_app, serve
-from active_loop.session import dashboard, ml_key
+from active_loop.session import ML_KEY, dashboard, secret_in
 from active_loop.settings import BudgetSettings, Settings, TargetSettings, TaskSettings, to_json
 from active_loop.store import Store
 
@@ -332,7 +332,6 @@ def test_what_the_worker_reports_is_a_notice(scene: Scene) -> None:
 def test_names_that_look_like_markup_are_shown_as_they_are(scene: Scene) -> None:
     markup = get(app_of(scene.running().path), "/").text
     assert "leaves &lt;b&gt;" in markup
-    assert "arthur &lt;i&gt;" in markup
 
 
 def test_the_place_to_answer_is_linked_and_nothing_else_can_be(scene: Scene) -> None:
@@ -411,7 +410,7 @@ def test_the_json_holds_what_is_listed_and_no_more(scene: Scene) -> None:
             "answers",
             "open_asks",
         ),
-        *("oldest_open_at", "outcomes", "disputed", "people", "lead_time_s", "n_items", "round", "n_labels", "curve"),
+        *("oldest_open_at", "outcomes", "disputed", "lead_time_s", "n_items", "round", "n_labels", "curve"),
         *("looks", "verdict", "more_to_certify", "forecast", "stopped", "doing", "agreement", "unweighed"),
         *("constancy", "suspects"),
     }
@@ -461,7 +460,7 @@ def test_the_page_can_neither_run_foreign_code_nor_be_framed(scene: Scene) -> No
         assert "default-src 'self'" in headers["Content-Security-Policy"]
         assert "unsafe" not in headers["Content-Security-Policy"]
         assert headers["X-Content-Type-Options"] == "nosniff"
-        assert headers["Referrer-Policy"] == "no-referrer"
+        assert headers["Referrer-Policy"] == "same-origin"
         assert "Set-Cookie" not in headers
 
 
@@ -671,7 +670,7 @@ def test_the_list_has_fifty_items_a_page_the_newest_first(scene: Scene) -> None:
 
 def test_before_the_first_answer_the_list_is_empty(scene: Scene) -> None:
     assert "Items stand here as soon as somebody has answered." in plain(get(letters(scene.imported()), "/items").text)
-    assert "/items" not in get(letters(scene), "/").text
+    assert "one by one" not in get(letters(scene), "/").text
     assert 'href="/items"' in get(letters(scene.asks(3).answers(1)), "/").text
 
 
@@ -968,5 +967,8 @@ def test_a_served_folder_shows_its_own_items_and_can_be_attached(tmp_path: Path)
         said = plain(httpx.get(f"{server.url}/items/{item}").text)
         (shown,) = loop.source.shown([loop.standing.items[item or 0].row])
         assert f"x {shown['row']['x']} y {shown['row']['y']}" in said
-        assert httpx.get(f"{server.url}/ml/{ml_key(tmp_path)}/health").json() == {"status": "UP", "loop": "points"}
+        assert httpx.get(f"{server.url}/ml/{secret_in(tmp_path / ML_KEY)}/health").json() == {
+            "status": "UP",
+            "loop": "points",
+        }
         assert httpx.get(f"{server.url}/ml/another/health").status_code == 404

@@ -20,7 +20,7 @@
     return fetch(path, { headers, cache: "no-store", signal: AbortSignal.timeout(10000) });
   }
 
-  // What somebody has opened or is on must not close under them.
+  // What somebody has opened or is on must not close under them. Who writes in a form is left alone: see refresh.
   function keep(old, fresh) {
     for (const open of old.querySelectorAll("details[open]")) {
       const same = fresh.querySelector(`#${open.id}`);
@@ -29,9 +29,10 @@
   }
 
   async function refresh() {
-    const response = await ask("./", {});
+    const response = await ask(location.href, {});
     const page = new DOMParser().parseFromString(await response.text(), "text/html");
     const old = document.querySelector("main");
+    if (old.querySelector("form")?.contains(document.activeElement)) return;
     const fresh = document.adoptNode(page.querySelector("main"));
     keep(old, fresh);
     if (old.isEqualNode(fresh)) return;
@@ -39,6 +40,7 @@
     const before = old.querySelector("h1").textContent;
     const now = fresh.querySelector("h1").textContent;
     old.replaceWith(fresh);
+    document.dispatchEvent(new Event("refreshed"));
     if (focused) document.getElementById(focused)?.focus({ preventScroll: true });
     if (before !== now) document.getElementById("news").textContent = now;
     document.title = page.title;
@@ -46,7 +48,7 @@
 
   async function look() {
     const version = document.querySelector("main").dataset.version;
-    const response = await ask("status.json", version ? { "If-None-Match": `"${version}"` } : {});
+    const response = await ask(`${document.body.dataset.root}status.json`, version ? { "If-None-Match": `"${version}"` } : {});
     if (response.status !== 304) await refresh();
   }
 
@@ -54,7 +56,7 @@
   function show(reached) {
     const gone = document.getElementById("gone");
     if (reached) answered = new Date();
-    else gone.textContent = `No answer from active-loop since ${answered.toLocaleTimeString()}. This page shows how things were then, and goes on by itself.`;
+    else gone.textContent = document.body.dataset.lost.replace("TIME", answered.toLocaleTimeString());
     gone.hidden = reached;
   }
 

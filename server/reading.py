@@ -1,0 +1,73 @@
+"""What pages read of a loop: made once for everybody who asks, and again only after something was committed.
+
+One connection is kept open, because only the same connection is told by SQLite whether another one has committed since.
+Whoever asks while something is being made waits for it instead of making it too, so fifty viewers cost what one does.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from datetime import UTC, date, datetime
+from typing import Any, TypeVar
+
+from active_loop.report import Status
+from active_loop.report import status as read_status
+from active_loop.store import Store
+
+_Read = TypeVar("_Read")
+
+
+class Reading:
+    """Reads one loop folder, for many threads. `open_store` gives a store that is opened read-only.
+
+    Every call raises the `FolderError` of `open_store` for as long as there is no loop to be read.
+    """
+
+    def __init__(
+        self, open_store: Callable[[], Store], now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    ) -> None:
+        self.open_store = open_store
+        self.now = now
+        self._lock = threading.Lock()
+        self._store: Store | None = None
+        self._identity: object = None
+        self._kept: dict[object, tuple[object, Any]] = {}
+
+    def of(self, read: Callable[[Store], _Read], key: object = None) -> _Read:
+        """What `read` makes of the store as it is now. It is known by its `key`, or by itself where that is None."""
+        with self._lock:
+            store = self._current()
+            version = (self._identity, store.data_version())
+            known = self._kept.get(key or read)
+            if known is None or known[0] != version:
+                # Read after the version was: what is committed in between is only read once more.
+                known = self._kept[key or read] = (version, read(store))
+            found: _Read = known[1]
+            return found
+
+    def status(self) -> Status:
+        """Where the loop stands."""
+        now = self.now()
+        day: date = now.date()
+        return self.of(lambda store: read_status(store, now), ("status", day))
+
+    def close(self) -> None:
+        """Close the connection; the next call opens another."""
+        with self._lock:
+            self._drop()
+
+    def _current(self) -> Store:
+        """The open store, opened again if the file is another one by now."""
+        if self._store is not None and self._store.identity() != self._identity:
+            self._drop()
+        if self._store is None:
+            self._store = self.open_store()
+            self._identity = self._store.identity()
+        return self._store
+
+    def _drop(self) -> None:
+        if self._store is not None:
+            self._store.close()
+        self._store, self._identity = None, None
+        self._kept.clear()
