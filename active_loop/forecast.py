@@ -88,6 +88,15 @@ class Curves:
         more = np.where(self.limit > wanted, self.n * (times - 1), np.inf)
         return np.where(self.now >= wanted, 0.0, np.where(self.n + more > self.most, np.inf, more))
 
+    def at(self, n: float, tail: float = TAIL) -> Band:
+        """The value of the metric with so many labels in all, of which there are some already."""
+        values = self.sign * (self.limit - (self.limit - self.now) * (n / self.n) ** -self.exponent)
+        order = np.argsort(values)
+        upto = np.cumsum(self.weights[order])
+        places = np.searchsorted(upto, np.array([tail, 0.5, 1 - tail]) * upto[-1])
+        low, middle, high = values[order[np.minimum(places, len(order) - 1)]]
+        return Band(float(low), float(middle), float(high))
+
     def chance(self, value: float, within: float = math.inf) -> float:
         """The chance that this value of the metric is reached at all, or within so many more labels."""
         more = self.labels(value)
@@ -194,7 +203,8 @@ class Forecast:
     verdict in 4 cases of 5. `hours`, `money` (None where no price is known) and `dates` (ISO, the earliest first; None
     where no pace is known) are for both together. `out_of_reach` is the chance that the model never gets to the target;
     `unproven` that it never gets to `needed`; `enough` that it gets there, and is tested, before the budget is spent.
-    `best` is what people's agreement lets a model be measured at.
+    `best` is what people's agreement lets a model be measured at. `ahead` is the metric at numbers of labels to come,
+    up to three times those that there are.
     """
 
     n_labels: int
@@ -208,6 +218,7 @@ class Forecast:
     unproven: float
     enough: float
     best: float
+    ahead: tuple[tuple[int, Band], ...] = ()
 
 
 def forecast(
@@ -240,7 +251,13 @@ def forecast(
         unproven=1 - found.chance(needed),
         enough=found.chance(needed, int((settings.budget.answers - sum(answered) - test) / per_label)),
         best=found.sign * float(found.limit.max()),
+        ahead=tuple((n, found.at(n)) for n in _ahead(found.n, found.most)),
     )
+
+
+def _ahead(n: int, most: int) -> list[int]:
+    """Numbers of labels, from those that there are to three times as many, at which the curve is foretold."""
+    return sorted({min(most, round(n * (1 + 0.25 * step))) for step in range(9)} - set(range(n)))
 
 
 def _steps(settings: Settings, plan: LookPlan, looked: int) -> Iterator[tuple[int, float]]:

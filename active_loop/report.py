@@ -34,7 +34,7 @@ from .merge import Merging
 from .reasons import Reasons
 from .records import Source
 from .refit import Refit
-from .settings import METRICS, LookPlan, Settings, positive_class, time_zone
+from .settings import METRICS, BudgetSettings, LookPlan, Settings, positive_class, time_zone
 from .stopping import at_least
 from .store import Store
 from .tasks import make_task
@@ -82,6 +82,7 @@ class Status:
     are, or are not to be).
     `instructions` are what people are told now; None before the settings are in the store.
     `suspects` are labels that look wrong, the worst first, once the loop has stopped: see `quality.Suspect`.
+    `allowed` is what may be spent, and `fit_s` how many seconds the newest round took to learn and to choose.
     `hindrance` ends the sentence "the target cannot be certified …"; empty where nothing stands in the way.
     """
 
@@ -120,6 +121,8 @@ class Status:
     suspects: tuple[Mapping[str, Any], ...]
     unweighed: str
     instructions: Instructions | None
+    allowed: BudgetSettings
+    fit_s: float
 
     @property
     def answers(self) -> int:
@@ -225,6 +228,8 @@ def _status(store: Store, now: datetime) -> Status:
         suspects=_suspects(store) if stopped else (),
         unweighed=_unweighed(settings, said.votes, learned, believed),
         instructions=next(reversed(versions(store.settings_history())), None),
+        allowed=settings.budget,
+        fit_s=sum(ranked[-1].record.get(part, 0.0) for part in ("fit_s", "query_s")) if ranked else 0.0,
         doing=_doing(stopped, len(waiting), bool(rounds) and not rounds[-1].ranked_at, bool(facts)),
     )
 

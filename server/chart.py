@@ -10,6 +10,8 @@ import math
 from dataclasses import dataclass
 
 from active_loop.domain import Look
+from active_loop.forecast import Band
+from active_loop.language import say
 from active_loop.report import CurvePoint, Status
 
 from .words import bound, metric, number, side, target
@@ -51,7 +53,11 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """A drawing of `width` × `height` units; `band` and `line` are the data of SVG paths."""
+    """A drawing of `width` × `height` units; `band` and `line` are the data of SVG paths.
+
+    `ahead` and `ahead_line` are the same for what is foretold, empty where nothing is. `random` is what as many labels
+    were worth that chance drew, where that was compared.
+    """
 
     width: float
     height: float
@@ -64,6 +70,9 @@ class Chart:
     target: Tick
     band: str
     line: str
+    ahead: str
+    ahead_line: str
+    random: Point | None
     points: tuple[Point, ...]
     marks: tuple[Mark, ...]
     title: str
@@ -92,6 +101,7 @@ def draw(status: Status, width: float, height: float) -> Chart | None:
     looks = [look for look in status.looks if look.round in reached]
     top = 12 + _ROW * min(len(looks), 3)
     x = _Scale(0, _last_answer(status), _LEFT, width - _RIGHT)
+    ahead = _ahead(status, x.high)
     y = _Scale(_lowest(status, points, looks), _highest(status, points, looks), height - _BOTTOM, top)
     return Chart(
         width=width,
@@ -104,7 +114,10 @@ def draw(status: Status, width: float, height: float) -> Chart | None:
         y_ticks=tuple(Tick(y(v), text) for v, text in _written(ticks(y.low, y.high, 5))),
         target=Tick(y(status.target), f"target {target(status)}"),
         band=_band(points, x, y),
-        line="M" + " L".join(f"{x(p.answers)} {y(p.value or 0)}" for p in points),
+        line=_path([(x(p.answers), y(p.value or 0)) for p in points]),
+        ahead=_area([(x(n), y(max(band.low, y.low)), y(min(band.high, y.high))) for n, band in ahead]),
+        ahead_line=_path([(x(n), y(min(max(band.middle, y.low), y.high))) for n, band in ahead]),
+        random=_random(status, x, y),
         points=tuple(Point(x(p.answers), y(p.value or 0), _reading(p)) for p in points),
         marks=tuple(_mark(look, status, row, x(reached[look.round]), y, width) for row, look in enumerate(looks)),
         title=_title(status, points),
@@ -157,11 +170,44 @@ def _highest(status: Status, points: list[CurvePoint], looks: list[Look]) -> flo
     return max(1.0, math.ceil(most * 10 - 1e-9) / 10)
 
 
+def _ahead(status: Status, last: float) -> list[tuple[float, Band]]:
+    """What is foretold, over the answers it would take, up to the end of the axis.
+
+    Answers to come are taken to be shared between learning and testing as they were so far.
+    """
+    point = status.curve[-1]
+    if status.forecast is None or not point.n_labels:
+        return []
+    told = [(n * point.answers / point.n_labels, band) for n, band in status.forecast.ahead]
+    inside = [(answers, band) for answers, band in told if answers <= last]
+    return inside if len(inside) > 1 else []
+
+
+def _random(status: Status, x: _Scale, y: _Scale) -> Point | None:
+    """What random labels were worth, where the curve had as many labels."""
+    found = status.control
+    if found is None or found.compared is None or not y.low <= found.compared.random <= y.high:
+        return None
+    n_labels = found.k + found.shared
+    reached = next((point for point in status.curve if point.n_labels >= n_labels), status.curve[-1])
+    text = say("{n} labels drawn at random: {value}", n=n_labels, value=number(found.compared.random))
+    return Point(x(reached.answers), y(found.compared.random), text)
+
+
 def _band(points: list[CurvePoint], x: _Scale, y: _Scale) -> str:
-    """Along the upper ends and back along the lower ones; for a single reading its interval alone."""
-    high = [f"{x(p.answers)} {y(p.high or 0)}" for p in points]
-    low = [f"{x(p.answers)} {y(p.low or 0)}" for p in points]
-    return "M" + " L".join([*high, *reversed(low)]) + " Z"
+    """The intervals of the readings; for a single reading its interval alone."""
+    return _area([(x(p.answers), y(p.low or 0), y(p.high or 0)) for p in points])
+
+
+def _area(places: list[tuple[float, float, float]]) -> str:
+    """Along the upper ends and back along the lower ones, of (x, low, high) each."""
+    high = [f"{x} {top}" for x, _, top in places]
+    low = [f"{x} {bottom}" for x, bottom, _ in places]
+    return "M" + " L".join([*high, *reversed(low)]) + " Z" if places else ""
+
+
+def _path(places: list[tuple[float, float]]) -> str:
+    return "M" + " L".join(f"{x} {y}" for x, y in places) if places else ""
 
 
 def _mark(look: Look, status: Status, row: int, x: float, y: _Scale, width: float) -> Mark:

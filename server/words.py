@@ -20,6 +20,7 @@ from active_loop.control import sentence_of_drawn
 from active_loop.domain import Look, Outcome, Verdict
 from active_loop.forecast import rounded
 from active_loop.forecast import sentence as left
+from active_loop.language import say
 from active_loop.report import WHY, CurvePoint, Status
 from active_loop.stopping import LIKELY_WRONG
 
@@ -123,8 +124,11 @@ def control(status: Status) -> list[str]:
 
 
 def state(status: Status) -> str:
-    """What the loop is doing, in a word or two."""
-    return status.doing.partition(" (")[0]
+    """What the loop is doing, in a few words."""
+    doing = status.doing.partition(" (")[0]
+    if doing == "training" and status.fit_s:
+        return say("training, which took {span} the last time", span=span(max(1.0, status.fit_s)))
+    return say(doing)
 
 
 def facts(status: Status, now: datetime) -> list[Fact]:
@@ -133,7 +137,7 @@ def facts(status: Status, now: datetime) -> list[Fact]:
         Fact("Open tasks", str(status.open_asks), _oldest(status, now)),
         *_by_split(status),
         Fact("Without a label", str(sum(n for _, n in _unlabelled(status))), _listed(_unlabelled(status))),
-        Fact("Time of people", span(status.lead_time_s), _pace(status)),
+        *_spent(status),
         *_agreement(status),
         *_constancy(status),
         *_suspects(status),
@@ -305,6 +309,17 @@ def _unlabelled(status: Status) -> list[tuple[str, int]]:
 
 def _listed(counts: list[tuple[str, int]]) -> str:
     return " · ".join(f"{name} {count}" for name, count in counts)
+
+
+def _spent(status: Status) -> Iterator[Fact]:
+    """Time and money, each with what is allowed, where something is said of it."""
+    allowed = status.allowed
+    hours = say("of {span}", span=span(3600 * allowed.hours)) if allowed.hours else ""
+    yield Fact("Time of people", span(status.lead_time_s), " · ".join(filter(None, (hours, _pace(status)))))
+    if allowed.price_per_hour:
+        spent = f"{status.lead_time_s / 3600 * allowed.price_per_hour:,.2f}"
+        limit = say("of {money}", money=f"{allowed.money:,.2f}") if allowed.money else ""
+        yield Fact("Money", spent, limit or say("at {price} an hour", price=f"{allowed.price_per_hour:g}"))
 
 
 def _pace(status: Status) -> str:

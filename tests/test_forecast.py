@@ -293,3 +293,12 @@ def test_the_measured_tail_is_the_largest_that_holds_on_every_set(bench: Any) ->
     assert bench.measured_tail([easy]) == 0.2
     assert bench.measured_tail([easy, hard]) == 0.05
     assert bench.measured_tail([easy, case("adult", 50, 50)]) == 0.01
+
+
+def test_what_is_to_come_starts_at_the_value_now_and_rises_with_the_labels() -> None:
+    told = forecast(read(exact(0.95, 1.2, 0.6, half=0.02)), SETTINGS, PLAN, 0, (110, 110), PACE)
+    numbers, bands = zip(*told.ahead, strict=True)
+    assert numbers[0] == told.n_labels
+    assert list(numbers) == sorted(set(numbers))
+    assert all(band.low <= band.middle <= band.high for band in bands)
+    assert [band.middle for band in bands] == sorted(band.middle for band in bands)

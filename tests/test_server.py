@@ -436,6 +436,25 @@ def test_the_curve_is_drawn_wide_and_narrow_with_every_round_and_look(scene: Sce
     assert float(wide.get("viewBox", "").split()[2]) > 2 * float(narrow.get("viewBox", "").split()[2])
 
 
+def test_what_is_foretold_and_what_chance_was_worth_are_drawn(scene: Scene) -> None:
+    for svg in drawings(get(app_of(scene.learning().path), "/").text):
+        assert svg.findall("path[@class='ahead']")
+        assert not svg.findall("rect[@class='random']")
+    found = Control("accuracy", 24, 10, 160, Drawn(30, 27, {"oak": 30}), Comparison(0.9, 0.8, 0.1, 0.01, 0.2, 0, 39))
+    scene.stopped("budget", Verdict.NOT_REACHED).store.add_event("control", found.as_dict())
+    for svg in drawings(get(app_of(scene.path), "/").text):
+        assert not svg.findall("path[@class='ahead']")
+        assert [title.text for title in svg.findall("rect/title")] == ["34 labels drawn at random: 0.800"]
+
+
+def test_money_and_hours_are_told_with_what_is_allowed(scene: Scene) -> None:
+    budget = BudgetSettings(answers=400, hours=2, money=50, price_per_hour=30)
+    scene.settings = replace(SETTINGS, budget=budget)
+    said = page(scene.learning().path)
+    assert "Time of people 32 min of 2 h · 8 s an answer" in said
+    assert "Money 16.00 of 50.00" in said
+
+
 def test_everything_drawn_lies_inside_the_frame_and_higher_means_better(scene: Scene) -> None:
     for svg in drawings(get(app_of(scene.running().path), "/").text):
         width, height = (float(size) for size in svg.get("viewBox", "").split()[2:])
