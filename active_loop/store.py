@@ -12,7 +12,7 @@ import json
 import os
 import secrets
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -171,6 +171,10 @@ _STANDING = "(ask.state != 'retired' OR EXISTS (SELECT 1 FROM annotation WHERE a
 """An ask that was not withdrawn before anybody answered it."""
 
 
+_THESE = "(SELECT value FROM json_each(?))"
+"""Any number of values, given as one JSON list: SQLite limits how many there may be one by one."""
+
+
 def _utc_now() -> datetime:
     return datetime.now(UTC)
 
@@ -326,6 +330,12 @@ class Store:
         rows = self._db.execute('SELECT position, id, split, source, "row", test_rank, "group" FROM item')
         return [Item(p, i, Split(s), source, row, rank, group) for p, i, s, source, row, rank, group in rows]
 
+    def items_at(self, positions: Collection[int]) -> list[Item]:
+        """The items at these positions, in their order, without those that there are not."""
+        which = 'SELECT position, id, split, source, "row", test_rank, "group" FROM item WHERE position IN '
+        rows = self._db.execute(f"{which} {_THESE} ORDER BY position", (json.dumps([*positions]),))
+        return [Item(p, i, Split(s), source, row, rank, group) for p, i, s, source, row, rank, group in rows]
+
     def n_items(self) -> int:
         return int(self._one("SELECT count(*) FROM item")[0])
 
@@ -376,6 +386,26 @@ class Store:
             (after, _last(upto)),
         )
         return [_annotation(row) for row in rows]
+
+    def annotations_about(self, items: Collection[int]) -> list[Annotation]:
+        """All annotations about these items, in their sequence."""
+        rows = self._db.execute(
+            "SELECT annotation.*, coalesce(ask.kind, 'first') AS asked FROM annotation "
+            "LEFT JOIN ask ON ask.id = annotation.ask "
+            f"WHERE annotation.item IN {_THESE} ORDER BY annotation.position",
+            (json.dumps([*items]),),
+        )
+        return [_annotation(row) for row in rows]
+
+    def answered_items(self, but: Collection[AskKind] = ()) -> list[int]:
+        """Items with an annotation, the newest first; annotations of asks of the kinds `but` do not count."""
+        rows = self._db.execute(
+            "SELECT annotation.item FROM annotation LEFT JOIN ask ON ask.id = annotation.ask "
+            f"WHERE coalesce(ask.kind, 'first') NOT IN {_THESE} "
+            "GROUP BY annotation.item ORDER BY max(annotation.position) DESC",
+            (json.dumps([*but]),),
+        )
+        return [row[0] for row in rows]
 
     def annotation_position(self) -> int:
         """Position of the newest annotation, 0 if there is none."""
@@ -500,6 +530,10 @@ class Store:
     def asks(self) -> list[Ask]:
         """Every ask that was ever put into a batch, in that order."""
         return self._asks("position IS NOT NULL ORDER BY position")
+
+    def asks_about(self, items: Collection[int]) -> list[Ask]:
+        """Every ask about these items that was ever put into a batch, in that order."""
+        return self._asks(f"item IN {_THESE} AND position IS NOT NULL ORDER BY position", json.dumps([*items]))
 
     def unanswered(self) -> list[Ask]:
         """Asks that are sending or open and have no annotation at all, in order of position."""

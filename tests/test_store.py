@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from active_loop.domain import Annotation, AnswerKind, Ask, AskState, Item, Purpose, Round, RoundState, Split
+from active_loop.domain import Annotation, AnswerKind, Ask, AskKind, AskState, Item, Purpose, Round, RoundState, Split
 from active_loop.errors import FolderBusyError, FolderError, NewerFolderError
 from active_loop.store import FolderLock, Store
 
@@ -196,3 +196,18 @@ def test_whatever_happens_annotations_are_only_ever_added(steps: list[tuple[str,
     answered = {a.ask for a in seen}
     assert {ask.id for ask in store.unanswered()} == {ask.id for ask in store.asks()} - answered
     assert store.n_sent(Purpose.POOL) == len(store.asks())
+
+
+def test_what_is_read_of_some_items_is_the_same_as_of_all() -> None:
+    store = filled(n=9)
+    asks = send(store, 6)
+    store.append([answer(ask.id, str(place), at=place) for place, ask in enumerate(asks)])
+    again = Ask("again", 2, Purpose.POOL, AskState.SENDING, kind=AskKind.REPEAT)
+    store.mark_open(store.create_batch([], [again], ["again"]))
+    store.append([answer("again", "later", at=99)])
+    some = [4, 2, 8, 500]
+    assert store.items_at(some) == [item for item in store.items() if item.position in some]
+    assert store.asks_about(some) == [ask for ask in store.asks() if ask.item in some]
+    assert store.annotations_about(some) == [a for a in store.annotations() if a.item in some]
+    assert store.answered_items() == [2, 5, 4, 3, 1, 0]
+    assert store.answered_items([AskKind.REPEAT]) == [5, 4, 3, 2, 1, 0]
