@@ -179,7 +179,7 @@ class Reasons:
         ask, words = self.asks.get(item), _WORDS[self.language]
         if ask is None:
             return Reason(words["imported"])
-        return self._whole(ask) if self._is_told(item) else Reason(words["held"])
+        return self._whole(ask) if self.is_told(item) else Reason(words["held"])
 
     def _whole(self, ask: Ask) -> Reason:
         near = self._near(ask)
@@ -193,9 +193,9 @@ class Reasons:
         if at_random(ask):
             return ()
         found = ((int(each["item"]), str(each["label"])) for each in ask.why.get("neighbours", ()))
-        return tuple((item, label) for item, label in found if self._is_told(item))
+        return tuple((item, label) for item, label in found if self.is_told(item))
 
-    def _is_told(self, item: int) -> bool:
+    def is_told(self, item: int) -> bool:
         """Whether it may be said why an item was asked about."""
         ask = self.asks.get(item)
         return not self.runs or (ask is not None and not at_random(ask) and not self._waits(ask))

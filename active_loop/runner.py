@@ -15,7 +15,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
-from typing import IO, Any, Protocol, cast
+from typing import IO, Any, Protocol, cast, runtime_checkable
 
 from .errors import ActiveLoopError, TrainingError
 
@@ -29,8 +29,25 @@ class Job(Protocol):
     def run(self) -> Any: ...
 
 
+@runtime_checkable
+class Spare(Protocol):
+    """A job that nobody waits for: it makes way for every other one, and its failure is a result.
+
+    `run` asks `wanted` now and then whether another job waits, and returns early if so. `lost` is its result where the
+    process that ran it died.
+    """
+
+    def run(self, wanted: Callable[[], bool] = ...) -> Any: ...
+
+    def lost(self, why: str) -> Any: ...
+
+
 class Runner(Protocol):
-    """Runs one job at a time. `poll` returns the result once, None while there is none, or raises its error."""
+    """Runs one job at a time. `poll` returns the result once, None while there is none, or raises its error.
+
+    It is `busy` while a job is under way that is not spare. Another job takes the place of a spare one, whose result is
+    then never seen.
+    """
 
     @property
     def busy(self) -> bool: ...
@@ -47,13 +64,14 @@ class InlineRunner:
 
     def __init__(self) -> None:
         self._result: Any = None
+        self._spare = False
 
     @property
     def busy(self) -> bool:
-        return self._result is not None
+        return self._result is not None and not self._spare
 
     def submit(self, job: Job) -> None:
-        self._result = job.run()
+        self._result, self._spare = job.run(), isinstance(job, Spare)
 
     def poll(self) -> Any:
         result, self._result = self._result, None
@@ -74,12 +92,13 @@ class ProcessRunner:
         self._threads = threads
         self._results: queue.SimpleQueue[tuple[subprocess.Popen[bytes], Any]] = queue.SimpleQueue()
         self._job: Job | None = None
+        self._passed_over = 0  # spare jobs that another one took the place of, and whose results are still to come
         self._deaths = 0
         self._child = self._start()
 
     @property
     def busy(self) -> bool:
-        return self._job is not None
+        return self._job is not None and not isinstance(self._job, Spare)
 
     @property
     def pid(self) -> int:
@@ -87,11 +106,12 @@ class ProcessRunner:
         return self._child.pid
 
     def submit(self, job: Job) -> None:
-        if self._job is not None:
+        if self.busy:
             raise RuntimeError("a job is under way already: poll it first")
+        self._passed_over += self._job is not None
         self._job = job
         if self._child.poll() is not None:
-            self._child = self._start()
+            self._child, self._passed_over = self._start(), 0
         self._send(job)
 
     def poll(self) -> Any:
@@ -103,6 +123,9 @@ class ProcessRunner:
             return None
         if message is None:
             return self._restart()
+        if self._passed_over:
+            self._passed_over -= 1
+            return self.poll()
         self._job, self._deaths = None, 0
         kind, value = message
         if kind == "error":
@@ -153,10 +176,15 @@ class ProcessRunner:
             with contextlib.suppress(OSError):  # the child died: its reader reports it, and poll restarts it
                 _transmit(self._child.stdin, job)
 
-    def _restart(self) -> None:
+    def _restart(self) -> Any:
+        """Send the job again to a new child; the result of a spare one that its child died of."""
         self._child.wait()
+        self._passed_over = 0
         if self._job is None:
-            return
+            return None
+        if isinstance(self._job, Spare):
+            lost, self._job = self._job.lost(f"the process ended with status {self._child.returncode}"), None
+            return lost
         self._deaths += 1
         if self._deaths >= _MAX_DEATHS:
             raise TrainingError(
@@ -165,6 +193,7 @@ class ProcessRunner:
             )
         self._child = self._start()
         self._send(self._job)
+        return None
 
 
 def serve() -> None:
@@ -179,7 +208,7 @@ def serve() -> None:
     while True:
         job = jobs.get()
         try:
-            message = ("result", job.run())
+            message = ("result", job.run(lambda: not jobs.empty()) if isinstance(job, Spare) else job.run())
         except ActiveLoopError as error:
             message = ("error", error)
         except Exception as error:  # noqa: BLE001 - whatever an estimator raises is reported to the parent

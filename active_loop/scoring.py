@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import platform
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -120,10 +120,10 @@ class SuspectsJob:
     def run(self) -> Suspects:
         from .quality import suspects
 
-        _guard(self.fit)
+        guard(self.fit)
         job, X = self.fit, self.fit.features.open()
         labels = dict(zip(job.labelled.tolist(), make_task(job.task).decode(job.codes), strict=True))
-        return Suspects(suspects(labels, _held_out(job, X), X, job.task.classes), len(labels))
+        return Suspects(suspects(labels, held_out(job, X), X, job.task.classes), len(labels))
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,10 +163,10 @@ def warm_up() -> None:
 
 
 def _run(job: RoundJob) -> RoundResult:
-    _guard(job)
+    guard(job)
     X = job.features.open()
     started = time.perf_counter()
-    learner, task = _fit(job, X), make_task(job.task)
+    learner, task = fit_model(job, X), make_task(job.task)
     fitted = time.perf_counter()
     chosen, utilities, why = _choose(job, X, learner)
     queried = time.perf_counter()
@@ -175,8 +175,8 @@ def _run(job: RoundJob) -> RoundResult:
         chosen=chosen,
         utilities=utilities,
         why=why,
-        test_mean=_mean(learner, X, job.test, task),
-        sample_codes=task.decide(_mean(learner, X, job.sample, task)),
+        test_mean=mean_of(learner, X, job.test, task),
+        sample_codes=task.decide(mean_of(learner, X, job.sample, task)),
         record={
             "n_labels": len(job.codes),
             "n_candidates": len(job.candidates),
@@ -192,7 +192,7 @@ def _run(job: RoundJob) -> RoundResult:
     )
 
 
-def _guard(job: RoundJob) -> None:
+def guard(job: RoundJob) -> None:
     """Refuse to learn from, choose among or compare on a reserved item, whoever made the job."""
     for name in ("labelled", "candidates", "pending", "sample"):
         leaked = np.intersect1d(getattr(job, name), job.test)
@@ -203,7 +203,7 @@ def _guard(job: RoundJob) -> None:
             )
 
 
-def _fit(job: RoundJob, X: Any) -> Learner | None:
+def fit_model(job: RoundJob, X: Any) -> Learner | None:
     """The round's model; none at the cold start."""
     if job.number == COLD_START:
         return None
@@ -265,7 +265,7 @@ def _foretold(
     reasons = list(why)
     random = [place for place, reason in enumerate(why) if reason.get("drawn") == AT_RANDOM]
     task = make_task(job.task)
-    predicted = task.decode(task.decide(_mean(learner, X, chosen[random], task)))
+    predicted = task.decode(task.decide(mean_of(learner, X, chosen[random], task)))
     for place, label in zip(random, predicted, strict=False):
         reasons[place] = {**reasons[place], "predicted": label}
     return reasons
@@ -299,32 +299,35 @@ def _doubts(job: RoundJob, X: Any, learner: Learner | None, chosen: Rows) -> dic
         return {"doubtful": [], "held_out": []}
     from .quality import doubtful
 
-    held, task = _held_out(job, X), make_task(job.task)
+    held, task = held_out(job, X), make_task(job.task)
     disputed = np.array(sorted(job.votes.keys() - held.keys()), dtype=np.int64)
-    held.update(zip(disputed.tolist(), _mean(learner, X, disputed, task), strict=True))
+    held.update(zip(disputed.tolist(), mean_of(learner, X, disputed, task), strict=True))
     n = max(1, len(chosen))
     several = sorted(item for item, votes in job.votes.items() if len(votes) > 1)
     return {
-        "doubtful": doubtful(job.votes, held, _mean(learner, X, chosen, task), n, job.task.classes),
+        "doubtful": doubtful(job.votes, held, mean_of(learner, X, chosen, task), n, job.task.classes),
         "held_out": [[item, np.round(held[item], 6).tolist()] for item in several],
     }
 
 
-def _held_out(job: RoundJob, X: Any) -> dict[int, NDArray[np.float64]]:
-    """What is predicted of each labelled item (C,) by a model that learned from four fifths of the labels, not its own.
+def held_out(job: RoundJob, X: Any) -> dict[int, NDArray[np.float64]]:
+    """What is predicted of each labelled item (C,) by a model that learned from four fifths of the labels, not its own."""
+    return {item: mean for rows, means in folds(job, X) for item, mean in zip(rows.tolist(), means, strict=True)}
 
-    The fifths have the same share of each class, as far as that goes.
+
+def folds(job: RoundJob, X: Any) -> Iterator[tuple[Rows, NDArray[np.float64]]]:
+    """Fifths of the labelled items, one model a fifth: their rows, and what is predicted of them (n, …).
+
+    The fifths have the same share of each class, as far as that goes; of numbers, and of several labels, they are drawn.
     """
     task, order = make_task(job.task), np.random.default_rng([job.seed, 9]).permutation(len(job.codes))
-    by_class = order[np.argsort(job.codes[order], kind="stable")]
+    by_class = order[np.argsort(job.codes[order], kind="stable")] if task.kind == "choice" else order
     fold = np.empty(len(job.codes), dtype=np.int64)
     fold[by_class] = np.arange(len(by_class)) % _FOLDS
-    found: dict[int, NDArray[np.float64]] = {}
     for held in (fold == number for number in range(_FOLDS)):
         learner = _learner(job)
         learner.fit(X[job.labelled[~held]], job.codes[~held])
-        found.update(zip(job.labelled[held].tolist(), _mean(learner, X, job.labelled[held], task), strict=True))
-    return found
+        yield job.labelled[held], mean_of(learner, X, job.labelled[held], task)
 
 
 def _strategy(name: str, random_share: float) -> Strategy:
@@ -335,7 +338,7 @@ def _strategy(name: str, random_share: float) -> Strategy:
     return make("mixture", inner=made, share=random_share) if random_share else made
 
 
-def _mean(learner: Learner | None, X: Any, rows: Rows, task: Task) -> NDArray[np.float64]:
+def mean_of(learner: Learner | None, X: Any, rows: Rows, task: Task) -> NDArray[np.float64]:
     """(n, …) mean of the members' predictions of `rows`, in blocks; empty without a model."""
     if learner is None or not len(rows):
         return np.empty((0, len(task.classes)) if task.classes else 0)
