@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -169,10 +169,14 @@ class Reasons:
     key: bytes = field(repr=False)
 
     @classmethod
-    def of(cls, store: Store) -> Reasons:
-        """As the store has it."""
+    def of(cls, store: Store, language: str = "", items: Collection[int] | None = None) -> Reasons:
+        """As the store has it, in this language, or in that of the settings; of these items and those near them alone.
+
+        Without `items` of all that were asked about.
+        """
         settings = current_settings(store)
-        return cls(settings.server.language, ended(store, settings) is None, firsts(store.asks()), store.key())
+        asks = firsts(store.asks() if items is None else _with_neighbours(store, items))
+        return cls(language or settings.server.language, ended(store, settings) is None, asks, store.key())
 
     def why(self, item: int) -> Reason:
         """Why the item at this position was asked about, as far as that may be said now."""
@@ -180,6 +184,11 @@ class Reasons:
         if ask is None:
             return Reason(words["imported"])
         return self._whole(ask) if self.is_told(item) else Reason(words["held"])
+
+    def short(self, item: int) -> str:
+        """The first sentence of the reason, without what was near; empty while it is held back, and without an ask."""
+        ask = self.asks.get(item)
+        return sentences(ask, self.language)[0] if ask and self.is_told(item) else ""
 
     def _whole(self, ask: Ask) -> Reason:
         near = self._near(ask)
@@ -196,7 +205,7 @@ class Reasons:
         return tuple((item, label) for item, label in found if self.is_told(item))
 
     def is_told(self, item: int) -> bool:
-        """Whether it may be said why an item was asked about."""
+        """Whether it may be said why an item was asked about, and how that was worked out."""
         ask = self.asks.get(item)
         return not self.runs or (ask is not None and not at_random(ask) and not self._waits(ask))
 
@@ -204,6 +213,13 @@ class Reasons:
         """Whether the reason is held back while the loop runs: drawn with the loop's secret, since ids can be read."""
         drawn = hashlib.blake2b(ask.id.encode(), key=self.key, digest_size=8).digest()
         return int.from_bytes(drawn, "big") / 2**64 < _HELD
+
+
+def _with_neighbours(store: Store, items: Collection[int]) -> list[Ask]:
+    """The asks about these items, and about those that were near them."""
+    asks = store.asks_about(items)
+    near = {int(each["item"]) for ask in asks for each in ask.why.get("neighbours", ())}
+    return [*asks, *store.asks_about(near.difference(items))]
 
 
 def at_random(ask: Ask) -> bool:
@@ -226,14 +242,19 @@ def sentence(ask: Ask, language: str = "en") -> str:
     >>> sentence(Ask("a", 1, Purpose.POOL, AskState.OPEN, why=why, strategy="margin"))
     'The model wavered between 3 and 8: their chances differ by 3 %.'
     """
+    return " ".join(sentences(ask, language))
+
+
+def sentences(ask: Ask, language: str = "en") -> list[str]:
+    """The parts of `sentence`, the first of which can stand alone."""
     words, why = _WORDS[language], ask.why
     if at_random(ask):
-        return words["random"]
+        return [words["random"]]
     name = next((name for name, keys in _RULES if keys <= why.keys()), "listed")
     values = {**_values(why, words), "rank": (ask.rank or 0) + 1}
     parts = [words[_variant(name, ask)]]
     parts += [words[more] for more, key in _BESIDES if key in why and (more != "group" or _several(why))]
-    return " ".join(part.format_map(values) for part in parts)
+    return [part.format_map(values) for part in parts]
 
 
 def _variant(name: str, ask: Ask) -> str:
