@@ -38,8 +38,8 @@ def reading(settings: Settings) -> Parse:
 
 
 def heard(rounds: Iterable[Round], upto: int) -> Round | None:
-    """The newest round before this place of the answers that predicted items without their own labels."""
-    known = [r for r in rounds if r.record.get("held_out") and r.annotation_position < upto]
+    """The newest round before this place of the answers that predicted items without their own labels; none by hand."""
+    known = [r for r in rounds if r.record.get("held_out") and r.annotation_position < upto and not r.by_hand]
     return known[-1] if known else None
 
 

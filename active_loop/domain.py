@@ -224,7 +224,8 @@ class Round:
     What it trains on, and what its ranking sees, is a function of `annotation_position` (the prefix of the
     annotations), `ask_position` (the asks put into batches before it), `items` (how many items there were),
     `setting` (the settings' version) and `seed` alone, all stored before the fit. `final` marks the one round that
-    trains on everything at the end; `entitled` says that its end lets the gate open once more. `record` is what was
+    trains on everything at the end; `entitled` says that its end lets the gate open once more. One `by_hand` was
+    asked for by a person: it ranks and is read, and neither the gate nor a look knows it. `record` is what was
     measured: labels, agreement, fingerprints, trials of the model search, library versions, seconds.
     """
 
@@ -236,6 +237,7 @@ class Round:
     seed: int
     final: bool = False
     entitled: bool = False
+    by_hand: bool = False
     items: int = 0
     opened_at: datetime | None = None
     ranked_at: datetime | None = None
@@ -387,10 +389,17 @@ class WaitingForTraining:
 
 
 @dataclass(frozen=True, slots=True)
+class Paused:
+    """A person wants nothing asked for now, and there is no answer to collect."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class Stopped:
     """The loop is over."""
 
     decision: Decision
 
 
-StepResult = Progressed | WaitingForPeople | WaitingForTraining | Stopped
+StepResult = Progressed | WaitingForPeople | WaitingForTraining | Paused | Stopped

@@ -6,13 +6,14 @@ waited for with growing pauses, which end when it calls; every other error ends 
 
 from __future__ import annotations
 
+import queue
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from .domain import Progressed, StepResult, Stopped, WaitingForTraining
-from .errors import LabelingError, TokenError
+from .errors import ConfigError, LabelingError, TokenError
 from .loop import Loop
 
 _LONGEST_PAUSE_S = 60.0
@@ -36,7 +37,7 @@ class Driver:
     `wake()` (from any thread: a webhook, a finished fit) makes it look for answers at once; without it looks every
     `poll_s` seconds. Between two looks at least `calm_s` seconds pass, so that a hundred answers in a second are a
     few looks; what the answers call for is done at once all the same. While the place cannot be reached, `rest` waits
-    the seconds until the next try, or until `wake()`.
+    the seconds until the next try, or until `wake()`. `change()` gives it another loop to go on with.
     """
 
     def __init__(
@@ -47,7 +48,11 @@ class Driver:
         calm_s: float = 0.0,
         rest: Callable[[float], object] | None = None,
     ) -> None:
-        self._loop = loop
+        self.loop = loop
+        self.has_ended = False
+        """Whether `run` has returned: a change would not be heard any more."""
+        self._changes: queue.SimpleQueue[Callable[[], Loop]] = queue.SimpleQueue()
+        self._refused = ""
         self._poll_s = poll_s
         self._calm_s = calm_s
         self._calm_until = 0.0
@@ -66,15 +71,38 @@ class Driver:
         self._pause.set()
         self._wake.set()
 
+    def change(self, make: Callable[[], Loop]) -> None:
+        """From the next step on, run what `make` gives, which the running thread calls; from any thread.
+
+        Where that raises `ConfigError` the old loop goes on, and `notice` says why.
+        """
+        self._changes.put(make)
+        self.wake()
+
+    def _changed(self) -> None:
+        while not self._changes.empty():
+            make = self._changes.get()
+            try:
+                self.loop, self._refused = make(), ""
+            except ConfigError as error:
+                self._refused = f"A change of loop.toml could not be taken. {error}"
+
     def run(self, report: Report = lambda result: None) -> Stopped | None:
         """Step until the loop has stopped (returned), or until `pause` (None). `report` hears of every step."""
+        try:
+            return self._run(report)
+        finally:
+            self.has_ended = True
+
+    def _run(self, report: Report) -> Stopped | None:
         pause_s = _SHORTEST_PAUSE_S
         while not self._pause.is_set():
             collect = time.monotonic() >= self._calm_until
             if collect:
                 self._wake.clear()
+            self._changed()
             try:
-                result = self._loop.step(collect=collect)
+                result = self.loop.step(collect=collect)
             except TokenError:
                 raise
             except LabelingError as error:
@@ -85,7 +113,7 @@ class Driver:
                     self._rest_for(pause_s)
                 pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
                 continue
-            pause_s, self.notice = _SHORTEST_PAUSE_S, ""
+            pause_s, self.notice = _SHORTEST_PAUSE_S, self._refused
             report(result)
             if isinstance(result, Stopped):
                 return result

@@ -27,6 +27,7 @@ from .domain import (
     Decision,
     Look,
     LookItem,
+    Paused,
     Progressed,
     Purpose,
     Round,
@@ -57,7 +58,8 @@ class Loop:
     """One loop: its store, its source of items, the place where people label, and the runner of fits.
 
     Nothing is written before the first `step`; the settings are checked against what the store knows at once
-    (`ConfigError`).
+    (`ConfigError`). With `portraits` the newest round is drawn for people to look at, whenever there is nothing else to
+    compute.
     """
 
     def __init__(
@@ -71,6 +73,7 @@ class Loop:
         folder: Path,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         uid: str = "",
+        portraits: bool = False,
     ) -> None:
         check(settings)
         self.settings = settings
@@ -82,6 +85,7 @@ class Loop:
         self.afterwards = Afterwards(self.standing, self.jobs)
         self._now = now
         self._uid = uid
+        self._portraits = portraits
         self._republished = self._retired = False
         self._waits = 0
         change_of(store, settings)
@@ -103,20 +107,29 @@ class Loop:
         # Answers are fetched last: a stream of them must not keep what they call for from being done.
         after = self.afterwards
         at_the_end = (self._retire, after.refit, after.compare, after.suspect)
-        effects = at_the_end if decision else (self._train, self._look, self._decide, self._send)
+        effects = at_the_end if decision else () if self._held else (self._train, self._look, self._decide, self._send)
         for effect in effects:
             if done := effect():
                 return done
+        if self._portraits and (waits := self._portray(at_the_end=bool(decision))):
+            return waits
         if collect and (done := self._collect()):
             return done
         return Stopped(decision) if decision else self._wait()
+
+    @property
+    def _held(self) -> str:
+        """Why nothing is asked, trained or tested now; a stop by hand comes before a pause."""
+        stop = self.settings.stop
+        return "" if stop.by_hand else stop.paused
 
     def prepare(self) -> StepResult | None:
         """Make one of the effects that need no labelling place, while that is still starting; None: nothing to do now.
 
         It reads the items and sets the cold start going. `step` does the same things in the same way.
         """
-        for effect in (self._settle, self._import, self._train):
+        effects = (self._settle, self._import) if self._held else (self._settle, self._import, self._train)
+        for effect in effects:
             if done := effect():
                 return done
         return None
@@ -213,14 +226,19 @@ class Loop:
         position = self.store.annotation_position()
         if not rounds:
             return self._round(COLD_START, position)
-        number, answered = rounds[-1].number + 1, self.store.answered_positions(Purpose.POOL)
-        needed = self.standing.first_round_at + number * self.settings.query.retrain_every
+        number, counting = rounds[-1].number + 1, self.standing.rounds()
+        answered = self.store.answered_positions(Purpose.POOL)
+        # The first of those that count is the cold start.
+        needed = self.standing.first_round_at + (len(counting) - 1) * self.settings.query.retrain_every
         if len(answered) >= needed:
             prefix_end = answered[needed - 1] if needed else self.standing.imported_position
             return self._round(number, prefix_end)
-        if not self.standing.ending() or self.standing.learned(rounds[-1]):
-            return None
-        return replace(self._round(number, position), final=True, entitled=self.standing.entitled())
+        if self.standing.ending() and not self.standing.learned(counting[-1]):
+            return replace(self._round(number, position), final=True, entitled=self.standing.entitled())
+        made = sum(round_.by_hand for round_ in rounds)
+        if self.settings.query.rounds_by_hand > made and not self.standing.not_by_hand():
+            return replace(self._round(number, position), by_hand=True)
+        return None
 
     def _round(self, number: int, annotation_position: int) -> Round:
         setting = self.store.setting()
@@ -367,11 +385,12 @@ class Loop:
     # 7. asking
 
     def _send(self) -> StepResult | None:
-        """Top the queue up: what people differ on, the ranking, and the test order."""
+        """Top the queue up, or ask for more on a person's word: what people differ on, the ranking, the test order."""
         query, queue = self.settings.query, len(self.store.unanswered())
-        if queue >= max(query.queue_low, 1):
+        by_hand = query.batches_by_hand > self.store.n_batches_by_hand()
+        if queue >= max(query.queue_low, 1) and not by_hand:
             return None
-        room, number = query.queue_high - queue, self.store.n_batches() + 1
+        room, number = query.queue_high - (0 if by_hand else queue), self.store.n_batches() + 1
         spending, found = self.standing.spending(), self.standing.test_prefix()
         disputed = self.standing.differing(Purpose.TEST)[: min(room, spending.test_left)]
         spending = replace(spending, test=spending.test + len(disputed))
@@ -389,7 +408,7 @@ class Loop:
         if not ids:
             return None
         order = np.random.default_rng([self.settings.seed, 2, number]).permutation(len(ids))
-        self.store.create_batch(pool, fresh, [ids[index] for index in order])
+        self.store.create_batch(pool, fresh, [ids[index] for index in order], by_hand=by_hand)
         return Progressed(f"batch {number} of {len(ids)} asks")
 
     def _test_ask(self, item: int, batch: int) -> Ask:
@@ -419,6 +438,14 @@ class Loop:
     def _key(self) -> bytes:
         return self.store.key()
 
+    def _portray(self, *, at_the_end: bool) -> StepResult | None:
+        """Have the newest round portrayed. Nothing durable comes of it, and it is waited for at the end alone."""
+        rounds = self.store.rounds()
+        if not rounds or rounds[-1].state == RoundState.OPENED or rounds[-1].number == COLD_START:
+            return None
+        there = self.jobs.portray(rounds[-1])
+        return WaitingForTraining(rounds[-1].number) if at_the_end and not there else None
+
     # 8. collecting
 
     def _collect(self) -> StepResult | None:
@@ -432,6 +459,8 @@ class Loop:
         self._waits += 1
         if self._waits % _WAITS == 0:
             self._republished = False
+        if self._held:
+            return Paused(self._held)
         rounds = self.store.rounds()
         n_open = len(self.store.incomplete())
         if not n_open and rounds and rounds[-1].state == RoundState.OPENED:

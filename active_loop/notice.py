@@ -23,8 +23,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from .changes import ended
-from .domain import StepResult, WaitingForPeople
+from .changes import current_settings, ended
+from .domain import Paused, StepResult, WaitingForPeople
 from .driver import Unreachable
 from .errors import ConfigError, TokenError
 from .report import counted, sentence, status
@@ -213,13 +213,19 @@ class Notices:
             self._problem = deliver(self._settings.notify.command, self._folder, said, self._hidden) or self._problem
 
     def _moment(self, news: StepResult | Unreachable | None) -> Moment:
-        n_open = news.n_open if isinstance(news, WaitingForPeople) else self._watch.seen.n_open if news else 0
+        match news:
+            case WaitingForPeople():
+                n_open = news.n_open
+            case None | Paused():  # nobody is waited for
+                n_open = 0
+            case _:
+                n_open = self._watch.seen.n_open
         return Moment(
             at=self._clock(),
             n_open=n_open,
             answers=self._store.annotation_position(),
             looks=len(self._store.looks()),
-            ended=ended(self._store, self._settings) is not None,
+            ended=ended(self._store, current_settings(self._store)) is not None,
             away=isinstance(news, Unreachable),
         )
 

@@ -190,6 +190,7 @@ def _status(store: Store, now: datetime) -> Status:
     stopped = f"{stop.reason}: {stop.because}" if stop and stop.because else stop.reason if stop else ""
     scores, upto = _readings(store, settings.target.metric, ranked, looks)
     curve = tuple(_curve(ranked, scores, upto, annotations))
+    paused = "" if settings.stop.by_hand else settings.stop.paused
     goes_on = not stopped and not (current and at_least(current[-1].verdict, settings.stop_on))
     known = [a for a in annotations if ranked and (a.position or 0) <= upto[ranked[-1].number]]
     said = _said(settings, annotations if stopped else known)
@@ -230,7 +231,7 @@ def _status(store: Store, now: datetime) -> Status:
         instructions=next(reversed(versions(store.settings_history())), None),
         allowed=settings.budget,
         fit_s=sum(ranked[-1].record.get(part, 0.0) for part in ("fit_s", "query_s")) if ranked else 0.0,
-        doing=_doing(stopped, len(waiting), bool(rounds) and not rounds[-1].ranked_at, bool(facts)),
+        doing=_doing(stopped, paused, len(waiting), bool(rounds) and not rounds[-1].ranked_at, bool(facts)),
     )
 
 
@@ -430,11 +431,13 @@ def _curve(
         )
 
 
-def _doing(stopped: str, n_open: int, training: bool, imported: bool) -> str:
+def _doing(stopped: str, paused: str, n_open: int, training: bool, imported: bool) -> str:
     if stopped:
         return "stopped"
     if not imported:
         return "not started"
+    if paused:
+        return f"paused: {paused}"
     if training:
         return "training"
     return f"waiting for people ({n_open} open)" if n_open else "choosing what to ask"

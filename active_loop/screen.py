@@ -20,7 +20,7 @@ from .agreement import sentence as agreed
 from .agreement import sentence_of_constancy
 from .control import sentence as worth
 from .control import sentence_of_drawn
-from .domain import Look, Progressed, StepResult, Stopped, Verdict, WaitingForPeople, WaitingForTraining
+from .domain import Look, Paused, Progressed, StepResult, Stopped, Verdict, WaitingForPeople, WaitingForTraining
 from .driver import Unreachable
 from .forecast import sentence as left
 from .instructions import Instructions
@@ -95,6 +95,8 @@ class Screen:
                 self._doing = f"waiting for answers: {news.n_open} open"
             case WaitingForTraining():
                 self._doing = f"training round {news.round}"
+            case Paused():
+                self._doing = f"paused: {news.why}"
             case Stopped():
                 self._doing = "stopped"
         self._refresh(news)

@@ -174,6 +174,9 @@ class StopSettings:
     """When to give up, beside the end of the budget. None of it says that the target was reached."""
 
     by_hand: str = _key("", "Stop now, for this reason; empty means go on.")
+    paused: str = _key(
+        "", "Ask nothing for now, for this reason: answers still come in, and nothing else happens; empty means go on."
+    )
     deadline: str = _key("", "Ask no more from then on: 2026-12-24, or 2026-12-24T18:00:00+01:00; empty means never.")
     stable_rounds: int = _key(
         0, 'Stop as "no longer improving" once predictions were settled for so many rounds in a row; 0 means never.'
@@ -201,6 +204,10 @@ class QuerySettings:
     retrain_every: int = _key(10, "Answers from one round to the next.")
     queue_low: int = _key(10, "When fewer asks than this are open, more are sent.")
     queue_high: int = _key(20, "Open asks after a top-up.")
+    batches_by_hand: int = _key(0, "Raise it by one to have queue_high more asks now, whatever is open.")
+    rounds_by_hand: int = _key(
+        0, "Raise it by one to have the model learn now from all that was answered: to be looked at, it moves nothing."
+    )
     test_timeout_days: float = _key(3.0, "A test item unanswered for longer counts as wrong in the next look.")
 
     @property
@@ -469,6 +476,9 @@ def check(settings: Settings) -> None:
             f'query.random_share is {query.random_share:g}, and query.strategy "{query.strategy}" draws a share at '
             "random already: set query.random_share to 0, or name the strategy inside the mixture alone."
         )
+    for key in ("batches_by_hand", "rounds_by_hand"):
+        if getattr(query, key) < 0:
+            raise ConfigError(f"query.{key} is {getattr(query, key)}: give 0, or how many were asked for in all.")
     if query.retrain_every < 1:
         raise ConfigError(f"query.retrain_every is {query.retrain_every}: give at least 1.")
     _check_spending(budget)

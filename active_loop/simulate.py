@@ -12,7 +12,7 @@ from pathlib import Path
 
 from .domain import Decision, StepResult
 from .driver import Driver, Unreachable
-from .errors import DataError
+from .errors import ConfigError, DataError
 from .labeling import LabelingBackend, Oracle
 from .loop import Loop
 from .report import Status, status
@@ -77,7 +77,8 @@ def simulated(settings: Settings, folder: Path, column: str) -> Settings:
         str((folder / name).resolve()) if name else "" for name in (data.path, data.test, data.embeddings)
     )
     data = replace(data, path=path, test=test, embeddings=embeddings, answer=data.answer if data.test else "")
-    return replace(settings, data=data, labeling=replace(settings.labeling, backend="oracle"))
+    stop = replace(settings.stop, paused="")
+    return replace(settings, data=data, stop=stop, labeling=replace(settings.labeling, backend="oracle"))
 
 
 def run(
@@ -91,7 +92,10 @@ def run(
     """Run the loop in `folder` until it has stopped, in this process.
 
     Without `known`, answers that a pool beside a test file came with are not used: they are asked for.
+    Raises `ConfigError` for a loop that is paused: nobody would ever wake it.
     """
+    if settings.stop.paused and not settings.stop.by_hand:
+        raise ConfigError(f'stop.paused is "{settings.stop.paused}": set it to "" to have the loop go on.')
     with FolderLock(folder):
         store = Store(folder / "loop.db")
         try:

@@ -45,6 +45,9 @@ from .tasks import Task, make_task
 _SAMPLE = 10_000
 """Pool items on which rounds are compared."""
 
+FEWEST_ANSWERS = 5
+"""Answers since the newest round from which on a person may have the model learn again."""
+
 
 class Standing:
     """What is known of a loop with these settings. `now` is asked for the time, nothing else is."""
@@ -169,11 +172,30 @@ class Standing:
             for r in self.scored_rounds()
         ]
 
+    def rounds(self) -> list[Round]:
+        """The rounds that count: one that a person asked for is theirs to look at, and moves nothing."""
+        return [r for r in self.store.rounds() if not r.by_hand]
+
     def scored_rounds(self) -> list[Round]:
-        """The ranked rounds since the model became of this kind."""
+        """The ranked rounds that count, since the model became of this kind."""
         since = settled_since(self.store)
-        ranked = [r for r in self.store.rounds() if r.state == RoundState.RANKED and r.number != COLD_START]
+        ranked = [r for r in self.rounds() if r.state == RoundState.RANKED and r.number != COLD_START]
         return [r for r in ranked if r.setting >= since]
+
+    def not_by_hand(self) -> str:
+        """Why the model does not learn on a person's word now; empty if it may.
+
+        It is told by answers of either kind: a word on each single one would tell on which side its item is.
+        """
+        rounds = self.store.rounds()
+        if not any(r.state == RoundState.RANKED and r.number != COLD_START for r in rounds):
+            return "the model has not learned for the first time"
+        if rounds[-1].state == RoundState.OPENED:
+            return "the model is learning already"
+        if self.ending():
+            return "there is nothing more to learn from"
+        n = len([a for a in self.store.annotations(after=rounds[-1].annotation_position) if a.ask])
+        return "" if n >= FEWEST_ANSWERS else f"{n} answers came since it learned, and {FEWEST_ANSWERS} are the fewest"
 
     def learned(self, last: Round) -> bool:
         """Whether there is no label that the last round has not learned from."""
@@ -189,7 +211,7 @@ class Standing:
 
     def history(self) -> History:
         """What the decision to stop rests on."""
-        progress, last = tuple(self.progress()), self.store.rounds()[-1:]
+        progress, last = tuple(self.progress()), self.rounds()[-1:]
         finished = bool(last) and self.learned(last[0]) and last[0].state == RoundState.RANKED
         return History(
             progress=progress,

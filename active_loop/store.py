@@ -115,6 +115,13 @@ _MIGRATIONS: tuple[tuple[str, str], ...] = (
         CREATE INDEX event_by_kind ON event (kind);
         """,
     ),
+    (
+        "batches and rounds that a person asked for",
+        """
+        ALTER TABLE batch ADD COLUMN by_hand INTEGER NOT NULL DEFAULT 0;
+        ALTER TABLE round ADD COLUMN by_hand INTEGER NOT NULL DEFAULT 0
+        """,
+    ),
 )
 
 
@@ -224,6 +231,11 @@ class Store:
         if readonly:
             if not found:
                 raise FolderError(f"the loop in {Path(self.path).parent} has not started yet.")
+            if found < known:
+                raise FolderError(
+                    f"{self.path} has schema {found}, and this active-loop reads {known}: an older version wrote it; "
+                    f"`active-loop run {Path(self.path).parent}` brings it up to date."
+                )
             return
         for version, (name, script) in enumerate(_MIGRATIONS[found:], start=found + 1):
             with self.atomic() as db:
@@ -431,10 +443,10 @@ class Store:
         with self.atomic() as db:
             r = round_
             db.execute(
-                "INSERT INTO round VALUES (?, 'opened', ?, ?, ?, ?, ?, ?, ?, ?, NULL, '{}')",
+                "INSERT INTO round VALUES (?, 'opened', ?, ?, ?, ?, ?, ?, ?, ?, NULL, '{}', ?)",
                 (
                     *(r.number, r.annotation_position, r.ask_position, r.setting, r.seed),
-                    *(r.final, r.entitled, r.items, self._at()),
+                    *(r.final, r.entitled, r.items, self._at(), r.by_hand),
                 ),
             )
 
@@ -478,13 +490,16 @@ class Store:
             ),
         )
 
-    def create_batch(self, ranked: Sequence[Ask], fresh: Sequence[Ask], order: Sequence[str]) -> int:
+    def create_batch(
+        self, ranked: Sequence[Ask], fresh: Sequence[Ask], order: Sequence[str], *, by_hand: bool = False
+    ) -> int:
         """Put asks into a new batch, `sending`, in the given `order` of their ids; returns the batch's number.
 
         `ranked` are stored already, and may want fewer answers now than they did; `fresh` ones are stored now.
         """
         with self.atomic() as db:
-            batch = _last_id(db.execute("INSERT INTO batch (state, created_at) VALUES ('sending', ?)", (self._at(),)))
+            made = "INSERT INTO batch (state, created_at, by_hand) VALUES ('sending', ?, ?)"
+            batch = _last_id(db.execute(made, (self._at(), by_hand)))
             last = db.execute("SELECT coalesce(max(position), 0) FROM ask").fetchone()[0]
             position = {ask_id: last + number for number, ask_id in enumerate(order, start=1)}
             for ask in ranked:
@@ -522,6 +537,10 @@ class Store:
 
     def n_batches(self) -> int:
         return int(self._one("SELECT count(*) FROM batch")[0])
+
+    def n_batches_by_hand(self) -> int:
+        """How many of them a person asked for."""
+        return int(self._one("SELECT count(*) FROM batch WHERE by_hand")[0])
 
     def ranked_asks(self, limit: int) -> list[Ask]:
         """The best unsent asks of the current ranking, best first."""
@@ -716,6 +735,7 @@ def _round(row: sqlite3.Row) -> Round:
         seed=row["seed"],
         final=bool(row["final"]),
         entitled=bool(row["entitled"]),
+        by_hand=bool(row["by_hand"]),
         items=row["items"],
         opened_at=_time(row["opened_at"]),
         ranked_at=_time(row["ranked_at"]) if row["ranked_at"] else None,

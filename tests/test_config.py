@@ -86,7 +86,8 @@ def test_a_file_saved_by_a_windows_editor_is_read_and_its_lines_are_counted(file
 def test_an_unknown_key_is_refused_with_its_line_the_closest_name_and_all_known_ones(file: Path) -> None:
     assert refusal(file, TASK + '\n\n[query]\nn0 = 12\nstratgy = "margin"\n') == (
         'loop.toml, line 7: unknown key "stratgy" in [query]; did you mean "strategy"? '
-        "Known keys: strategy, random_share, cold_start, n0, retrain_every, queue_low, queue_high, test_timeout_days."
+        "Known keys: strategy, random_share, cold_start, n0, retrain_every, queue_low, queue_high, batches_by_hand, "
+        "rounds_by_hand, test_timeout_days."
     )
 
 
