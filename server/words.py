@@ -13,24 +13,16 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from active_loop.agreement import FEWEST
+from active_loop.agreement import FEWEST, Constancy, Figure
 from active_loop.answered import Answered
 from active_loop.control import sentence as worth
 from active_loop.control import sentence_of_drawn
 from active_loop.domain import Look, Outcome, Verdict
 from active_loop.forecast import rounded
 from active_loop.forecast import sentence as left
-from active_loop.language import say
-from active_loop.report import WHY, CurvePoint, Status
+from active_loop.language import say, say_n
+from active_loop.report import CurvePoint, Status
 from active_loop.stopping import LIKELY_WRONG
-
-MEANING: Final = {
-    Verdict.NOT_REACHED: "the reading missed the target.",
-    Verdict.REACHED: "the reading was at the target, which luck alone could explain.",
-    Verdict.LIKELY: "the target holds with a chance of at least 90 %; of loops that had just missed it, "
-    f"{100 * LIKELY_WRONG:.0f} in 100 were told so.",
-    Verdict.CERTIFIED: "the bound is at the target or better, so the target is proven at this level.",
-}
 
 _PUBLIC: Final = (
     *("name", "metric", "target", "stop_on", "budget", "answers", "open_asks", "oldest_open_at", "outcomes"),
@@ -66,42 +58,61 @@ def public(status: Status, notice: str, now: datetime) -> dict[str, Any]:
 def headline(status: Status) -> str:
     """Where the loop stands, in one sentence."""
     if not status.n_items:
-        return "This loop has not started yet."
+        return say("This loop has not started yet.")
     if status.stopped:
         return _end(status)
     point = status.score
     if status.found is not None and status.answers:
-        return f"{_found(status)}; the target {_so_far(status)}."
+        return f"{_found(status)} {_so_far(status)}"
     if point is None:
         if not status.answers:
-            return "Nobody has answered yet."
-        return f"{status.answers} of {status.budget} answers: too early to say how good the model is."
-    return (
-        f"{capital(metric(status))} is about {number(point.value)} ({number(point.low)} to {number(point.high)}); "
-        f"the target of {target(status)} {_so_far(status)}."
+            return say("Nobody has answered yet.")
+        return say(
+            "{n} of {budget} answers: too early to say how good the model is.", n=status.answers, budget=status.budget
+        )
+    reading = say(
+        "{metric} is about {value} ({low} to {high}).",
+        metric=capital(metric(status)),
+        value=number(point.value),
+        low=number(point.low),
+        high=number(point.high),
     )
+    return f"{reading} {_so_far(status)}"
+
+
+def besides(status: Status) -> list[str]:
+    """What else is known of the way to the target, a sentence each."""
+    return [said for said in (hindrance(status), forecast(status), *control(status)) if said]
 
 
 def _found(status: Status) -> str:
-    items = "1 item" if status.found == 1 else f"{status.found} items"
-    return f"{items} of “{status.positive}” found with {status.answers} of {status.budget} answers"
+    return say_n(
+        "{n} item of “{wanted}” found with {answers} of {budget} answers.",
+        "{n} items of “{wanted}” found with {answers} of {budget} answers.",
+        status.found or 0,
+        wanted=status.positive,
+        answers=status.answers,
+        budget=status.budget,
+    )
 
 
 def next_step(status: Status, now: datetime) -> str:
     """What happens next, and who has to do something for it."""
     if not status.n_items:
-        return "It begins with “active-loop run”."
+        return say("It begins with “active-loop run”.")
     if status.stopped:
-        return "“active-loop export” writes the labels; the whole record lies in the loop's folder."
+        return say("“active-loop export” writes the labels, “active-loop report” a page with all of this to keep.")
     parts = [_waiting(status, now)]
     if status.forecast:
         return parts[0]
     if status.more_to_certify == 0:
-        parts.append("If the model stays as good as this, the next look can prove the target.")
+        parts.append(say("If the model stays as good as this, the next look can prove the target."))
     elif status.more_to_certify:
         parts.append(
-            f"If the model stays as good as this, about {rounded(status.more_to_certify)} more answers on test items "
-            "prove the target."
+            say(
+                "If the model stays as good as this, about {n} more answers on test items prove the target.",
+                n=rounded(status.more_to_certify),
+            )
         )
     return " ".join(parts)
 
@@ -113,7 +124,7 @@ def forecast(status: Status) -> str:
 
 def hindrance(status: Status) -> str:
     """Why the target cannot be certified, in one sentence; empty where nothing known stands in the way."""
-    return f"The target cannot be certified {status.hindrance}." if status.hindrance else ""
+    return say("The target cannot be certified {why}.", why=status.hindrance) if status.hindrance else ""
 
 
 def control(status: Status) -> list[str]:
@@ -134,9 +145,9 @@ def state(status: Status) -> str:
 def facts(status: Status, now: datetime) -> list[Fact]:
     """The figures below the picture."""
     return [
-        Fact("Open tasks", str(status.open_asks), _oldest(status, now)),
+        Fact(say("Open tasks"), str(status.open_asks), _oldest(status, now)),
         *_by_split(status),
-        Fact("Without a label", str(sum(n for _, n in _unlabelled(status))), _listed(_unlabelled(status))),
+        Fact(say("Without a label"), str(sum(n for _, n in _unlabelled(status))), _listed(_unlabelled(status))),
         *_spent(status),
         *_agreement(status),
         *_constancy(status),
@@ -160,7 +171,45 @@ def number(value: float | None) -> str:
 
 def side(status: Status) -> str:
     """On which side of the target it is reached."""
-    return "at most" if status.is_error else "at least"
+    return say("at most") if status.is_error else say("at least")
+
+
+def claim(status: Status) -> str:
+    """What is to be reached: "accuracy ≥ 0.90"."""
+    return f"{metric(status)} {'≤' if status.is_error else '≥'} {target(status)}"
+
+
+def verdict(found: Verdict) -> str:
+    return {
+        Verdict.NOT_REACHED: say("not reached"),
+        Verdict.REACHED: say("reached"),
+        Verdict.LIKELY: say("likely"),
+        Verdict.CERTIFIED: say("certified"),
+    }[found]
+
+
+def meanings(status: Status) -> list[tuple[str, str]]:
+    """The verdicts that the looks gave, each with what it means."""
+    means = {
+        Verdict.NOT_REACHED: say("the reading missed the target."),
+        Verdict.REACHED: say("the reading was at the target, which luck alone could explain."),
+        Verdict.LIKELY: say(
+            "the target holds with a chance of at least 90 %; of loops that just miss it, {n} in 100 are told so.",
+            n=f"{100 * LIKELY_WRONG:.0f}",
+        ),
+        Verdict.CERTIFIED: say("the bound is at the target or better, so the target is proven at this level."),
+    }
+    given = {look.verdict for look in status.looks}
+    return [(verdict(found), meaning) for found, meaning in means.items() if found in given]
+
+
+def counted(look: Look) -> str:
+    """What a look counted."""
+    if look.metric == "accuracy":
+        return say("{n} of {total}", n=look.correct, total=look.n)
+    if look.metric == "found":
+        return say("{n} found, {drawn} drawn", n=look.correct, drawn=look.n)
+    return say("{n} of {total}", n=number(look.value), total=look.n)
 
 
 def bound(look: Look, status: Status) -> str:
@@ -185,76 +234,99 @@ def span(seconds: float) -> str:
     """
     whole = int(seconds)
     days, hours, minutes = whole // 86400, whole // 3600 % 24, whole // 60 % 60
-    parts = [(days, "d"), (hours, "h"), (minutes, "min"), (whole % 60, "s")]
+    parts = [(days, say("d")), (hours, say("h")), (minutes, say("min")), (whole % 60, say("s"))]
     first = next((place for place, (count, _) in enumerate(parts) if count), 3)
-    return " ".join(f"{count} {unit}" for count, unit in parts[first : first + 2] if count) or "0 s"
+    return " ".join(f"{count} {unit}" for count, unit in parts[first : first + 2] if count) or f"0 {say('s')}"
 
 
 def age(since: datetime, now: datetime) -> str:
     """How long ago, to the minute: a page that counted seconds would never be the same twice."""
     seconds = (now - since).total_seconds()
-    return span(seconds // 60 * 60) if seconds >= 60 else "less than a minute"
+    return span(seconds // 60 * 60) if seconds >= 60 else say("less than a minute")
 
 
 def _end(status: Status) -> str:
     look = status.looks[-1] if status.looks else None
     if look and look.verdict == Verdict.CERTIFIED:
-        sure = percent(1 - look.level * 2**look.number)
-        return (
-            f"Target reached: {metric(status)} of {side(status)} {target(status)} is certified ({sure} sure); "
-            f"it is {bound(look, status)} or better."
+        return say(
+            "Target reached: {claim} is certified ({sure} sure); it is {bound} or better.",
+            claim=claim(status),
+            sure=percent(1 - look.level * 2**look.number),
+            bound=bound(look, status),
         )
-    why = {"target": "stopped", **WHY}
-    reason = capital(why[status.stopped]) if status.stopped in why else f"Stopped ({status.stopped})"
-    return f"{reason}: the target of {target(status)} {_judged(status, look)}."
+    return f"{_why(status)} {_judged(status, look)}"
+
+
+def _why(status: Status) -> str:
+    known = {
+        "target": say("Stopped."),
+        "budget": say("The budget is spent."),
+        "hours": say("The hours are spent."),
+        "money": say("The money is spent."),
+        "deadline": say("The deadline has come."),
+        "pool": say("Every item was asked about."),
+        "stable": say("Its predictions no longer change."),
+        "unreachable": say("The target is probably out of reach."),
+    }
+    return known.get(status.stopped) or say("Stopped: {reason}.", reason=status.stopped.removeprefix("by hand: "))
 
 
 def _judged(status: Status, look: Look | None) -> str:
-    if look is None:
-        return "was never tested"
-    reading = f"{metric(status)} {number(look.value)}"
-    match look.verdict:
-        case Verdict.LIKELY:
-            return f"is likely reached, with a chance of {percent(math.floor(look.posterior * 100) / 100)} ({reading})"
+    told = {"claim": claim(status), "reading": number(look.value) if look else ""}
+    match look.verdict if look else None:
+        case None:
+            return say("The target, {claim}, was never tested.", **told)
+        case Verdict.LIKELY if look:
+            chance = percent(math.floor(look.posterior * 100) / 100)
+            return say(
+                "The target, {claim}, is likely reached, with a chance of {chance} ({reading}).", chance=chance, **told
+            )
         case Verdict.REACHED:
-            return f"was reached, but luck is not ruled out ({reading})"
+            return say("The target, {claim}, was reached, but luck is not ruled out ({reading}).", **told)
         case _:
-            return f"was not reached ({reading})"
+            return say("The target, {claim}, was not reached ({reading}).", **told)
 
 
 def _so_far(status: Status) -> str:
+    aim = target(status)
     if not status.looks:
-        return "has not been tested yet"
+        return say("The target of {target} has not been tested yet.", target=aim)
     return {
-        Verdict.NOT_REACHED: "was not reached at the last look",
-        Verdict.REACHED: "was reached at the last look, but luck is not ruled out",
-        Verdict.LIKELY: "is likely reached, by the last look",
-        Verdict.CERTIFIED: "is certified",
+        Verdict.NOT_REACHED: say("The target of {target} was not reached at the last look.", target=aim),
+        Verdict.REACHED: say(
+            "The target of {target} was reached at the last look, but luck is not ruled out.", target=aim
+        ),
+        Verdict.LIKELY: say("The target of {target} is likely reached, by the last look.", target=aim),
+        Verdict.CERTIFIED: say("The target of {target} is certified.", target=aim),
     }[status.verdict]
 
 
 def _waiting(status: Status, now: datetime) -> str:
     if not status.open_asks:
-        return {"training": "The model learns from the newest answers."}.get(
-            status.doing, "The next tasks are being chosen."
-        )
-    tasks = "1 task waits" if status.open_asks == 1 else f"{status.open_asks} tasks wait"
-    return f"{tasks} for an answer, {_oldest(status, now)}."
+        if status.doing == "training":
+            return say("The model learns from the newest answers.")
+        return say("The next tasks are being chosen.")
+    return say_n(
+        "{n} task waits for an answer, {oldest}.",
+        "{n} tasks wait for an answer, {oldest}.",
+        status.open_asks,
+        oldest=_oldest(status, now),
+    )
 
 
 def _oldest(status: Status, now: datetime) -> str:
-    return f"the oldest for {age(status.oldest_open_at, now)}" if status.oldest_open_at else ""
+    return say("the oldest for {age}", age=age(status.oldest_open_at, now)) if status.oldest_open_at else ""
 
 
 def _by_split(status: Status) -> Iterator[Fact]:
     """Labels to learn from and to test with, as the last round saw them."""
     point: CurvePoint | None = status.curve[-1] if status.curve else None
-    when = f"at round {point.round}" if point else "no round yet"
-    yield Fact("Learned from", _labels(point.n_labels if point else 0), when)
+    when = say("at round {n}", n=point.round) if point else say("no round yet")
+    yield Fact(say("Learned from"), _labels(point.n_labels if point else 0), when)
     if status.found is not None:
-        yield Fact("Found", str(status.found), f"of “{status.positive}”")
+        yield Fact(say("Found"), str(status.found), say("of “{wanted}”", wanted=status.positive))
         return
-    yield Fact("Tested on", _labels(point.n_test if point else 0), when)
+    yield Fact(say("Tested on"), _labels(point.n_test if point else 0), when)
 
 
 def _agreement(status: Status) -> Iterator[Fact]:
@@ -263,48 +335,54 @@ def _agreement(status: Status) -> Iterator[Fact]:
     read, name = (found.alpha, "α ") if found.alpha else (found.observed, "")
     if not found.n_items:
         return
-    items = "1 item" if found.n_items == 1 else f"{found.n_items} items"
+    items = say_n("{n} item", "{n} items", found.n_items)
     if read is None:
-        yield Fact("People agree", "–", f"{items} with two answers, {FEWEST} needed")
+        needed = say("{items} with two answers, {n} needed", items=items, n=FEWEST)
+        yield Fact(say("People agree"), "–", needed)
         return
-    hardest = f" · hardest {'/'.join(found.hardest)}" if found.hardest else ""
-    yield Fact("People agree", f"{name}{read.value:.2f}", f"{read.low:.2f} to {read.high:.2f}, {items}{hardest}")
+    hardest = say(" · hardest {classes}", classes="/".join(found.hardest)) if found.hardest else ""
+    yield Fact(say("People agree"), f"{name}{read.value:.2f}", f"{_between(read)}, {items}{hardest}")
 
 
 def _constancy(status: Status) -> Iterator[Fact]:
     """How often people say the same again, once somebody was asked twice."""
     found = status.constancy
     if found.n:
-        yield Fact("Say the same again", f"{found.same} of {found.n}", f"{found.low:.2f} to {found.high:.2f}")
+        yield Fact(say("Say the same again"), say("{n} of {total}", n=found.same, total=found.n), _between(found))
 
 
 def _suspects(status: Status) -> Iterator[Fact]:
     """How many labels look wrong, where some do."""
     if status.suspects:
-        yield Fact("Labels that look wrong", str(len(status.suspects)), "listed by “active-loop suspects”")
+        yield Fact(say("Labels that look wrong"), str(len(status.suspects)), say("listed by “active-loop suspects”"))
 
 
 def _instructions(status: Status) -> Iterator[Fact]:
     """Which version of the instructions people are shown, where there ever were any."""
     now = status.instructions
     if now and now.are_told:
-        yield Fact("Instructions", f"version {now.number}" if now.text else "none", f"since {moment(now.since)}")
+        version = say("version {n}", n=now.number) if now.text else say("none")
+        yield Fact(say("Instructions"), version, say("since {time}", time=moment(now.since)))
 
 
 def _labels(count: int) -> str:
-    return "1 label" if count == 1 else f"{count} labels"
+    return say_n("{n} label", "{n} labels", count)
+
+
+def _between(found: Figure | Constancy) -> str:
+    return say("{low} to {high}", low=f"{found.low:.2f}", high=f"{found.high:.2f}")
 
 
 def _unlabelled(status: Status) -> list[tuple[str, int]]:
     names = {
-        Outcome.SKIP: "skipped",
-        Outcome.UNSURE: "unsure",
-        Outcome.BROKEN: "broken",
-        Outcome.INVALID: "not usable",
-        Outcome.RETRACTED: "withdrawn",
+        Outcome.SKIP: say("skipped"),
+        Outcome.UNSURE: say("unsure"),
+        Outcome.BROKEN: say("broken"),
+        Outcome.INVALID: say("not usable"),
+        Outcome.RETRACTED: say("withdrawn"),
     }
     counts = [(name, status.outcomes.get(outcome.value, 0)) for outcome, name in names.items()]
-    return [(name, n) for name, n in [*counts, ("disputed", status.disputed)] if n]
+    return [(name, n) for name, n in [*counts, (say("disputed"), status.disputed)] if n]
 
 
 def _listed(counts: list[tuple[str, int]]) -> str:
@@ -315,17 +393,17 @@ def _spent(status: Status) -> Iterator[Fact]:
     """Time and money, each with what is allowed, where something is said of it."""
     allowed = status.allowed
     hours = say("of {span}", span=span(3600 * allowed.hours)) if allowed.hours else ""
-    yield Fact("Time of people", span(status.lead_time_s), " · ".join(filter(None, (hours, _pace(status)))))
+    yield Fact(say("Time of people"), span(status.lead_time_s), " · ".join(filter(None, (hours, _pace(status)))))
     if allowed.price_per_hour:
         spent = f"{status.lead_time_s / 3600 * allowed.price_per_hour:,.2f}"
         limit = say("of {money}", money=f"{allowed.money:,.2f}") if allowed.money else ""
-        yield Fact("Money", spent, limit or say("at {price} an hour", price=f"{allowed.price_per_hour:g}"))
+        yield Fact(say("Money"), spent, limit or say("at {price} an hour", price=f"{allowed.price_per_hour:g}"))
 
 
 def _pace(status: Status) -> str:
     if not status.lead_time_s or not status.answers:
         return ""
-    return f"{span(max(1.0, status.lead_time_s / status.answers))} an answer"
+    return say("{span} an answer", span=span(max(1.0, status.lead_time_s / status.answers)))
 
 
 def capital(text: str) -> str:
@@ -334,12 +412,12 @@ def capital(text: str) -> str:
 
 def label(item: Answered) -> str:
     """What an item was answered with, or why it has no label."""
-    return item.label if item.label is not None else f"No label: {item.outcome}"
+    return item.label if item.label is not None else say("No label: {why}", why=item.outcome)
 
 
 def people(item: Answered) -> str:
     """Who answered."""
-    return ", ".join(item.people) or "came with the data"
+    return ", ".join(item.people) or say("came with the data")
 
 
 def moment(at: datetime) -> str:

@@ -242,8 +242,8 @@ def test_answers_without_a_score_are_counted(scene: Scene) -> None:
 def test_a_running_loop_gives_its_score_with_the_interval_and_the_proof(scene: Scene) -> None:
     said = page(scene.running().path)
     assert (
-        "Accuracy is about 0.904 (0.812 to 0.961); "
-        "the target of 0.90 was reached at the last look, but luck is not ruled out." in said
+        "Accuracy is about 0.904 (0.812 to 0.961). "
+        "The target of 0.90 was reached at the last look, but luck is not ruled out." in said
     )
     assert "14 tasks wait for an answer" in said
     assert "skipped 3" in said
@@ -276,10 +276,25 @@ def test_a_loop_that_ended_says_nothing_of_what_is_left(scene: Scene) -> None:
 @pytest.mark.parametrize(
     ("reason", "verdict", "bound", "expected"),
     [
-        ("target", Verdict.CERTIFIED, 0.92999, "accuracy of at least 0.90 is certified (95 % sure); it is 0.929 or"),
-        ("target", Verdict.LIKELY, 0.88, "Stopped: the target of 0.90 is likely reached, with a chance of 93 %"),
-        ("budget", Verdict.REACHED, 0.85, "The budget is spent: the target of 0.90 was reached, but luck is not ruled"),
-        ("pool", Verdict.NOT_REACHED, 0.7, "Every item was asked about: the target of 0.90 was not reached (accuracy"),
+        ("target", Verdict.CERTIFIED, 0.92999, "accuracy ≥ 0.90 is certified (95 % sure); it is 0.929 or better"),
+        (
+            "target",
+            Verdict.LIKELY,
+            0.88,
+            "Stopped. The target, accuracy ≥ 0.90, is likely reached, with a chance of 93 %",
+        ),
+        (
+            "budget",
+            Verdict.REACHED,
+            0.85,
+            "The budget is spent. The target, accuracy ≥ 0.90, was reached, but luck is not",
+        ),
+        (
+            "pool",
+            Verdict.NOT_REACHED,
+            0.7,
+            "Every item was asked about. The target, accuracy ≥ 0.90, was not reached (",
+        ),
     ],
 )
 def test_a_stopped_loop_says_why_and_how_far_it_came(
@@ -307,8 +322,8 @@ def test_an_error_is_at_most_its_target_and_fits_on_the_paper(scene: Scene) -> N
     scene.settings = replace(SETTINGS, target=TargetSettings("log_loss", 0.3))
     scene.imported().asks(90).answers(90).round(0, 1.4, 1.1, 1.7).look(1, 0, 190, 200, 0.2591, Verdict.CERTIFIED)
     said = page(scene.stopped("target", Verdict.CERTIFIED).path)
-    assert "log loss of at most 0.30 is certified (95 % sure); it is 0.260 or better" in said
-    assert "A look tests whether log loss is at most 0.30; the looks so far have used 2.5 % of the 5 %" in said
+    assert "log loss ≤ 0.30 is certified (95 % sure); it is 0.260 or better" in said
+    assert "A look tests whether log loss ≤ 0.30; the looks so far have used 2.5 % of the 5 %" in said
     assert all(float(place) >= 0 for place in re.findall(r'c?y\d?="(-?[\d.]+)"', said)), "the curve is on the paper"
 
 
@@ -319,7 +334,7 @@ def test_a_metric_of_one_class_names_the_class(scene: Scene) -> None:
 
 def test_a_loop_that_ended_before_any_look_says_so(scene: Scene) -> None:
     said = page(scene.imported().asks(3).answers(3).stopped("pool", Verdict.NOT_REACHED).path)
-    assert "Every item was asked about: the target of 0.90 was never tested." in said
+    assert "Every item was asked about. The target, accuracy ≥ 0.90, was never tested." in said
 
 
 def test_what_the_worker_reports_is_a_notice(scene: Scene) -> None:
@@ -626,12 +641,40 @@ def test_an_item_says_what_it_holds_who_said_what_and_why_it_was_asked(scene: Sc
     assert "<script" not in markup
 
 
-def test_reasons_come_in_korean_where_that_is_set(scene: Scene) -> None:
-    told(scene)
-    changed = replace(scene.settings, server=replace(scene.settings.server, language="ko"))
-    scene.store.add_setting(to_json(changed))
-    markup = get(letters(scene), "/items/302").text
-    assert '<p lang="ko">모델이 다음 답 사이에서 망설였습니다: oak, elm' in markup
+def test_reasons_come_in_the_language_of_whoever_reads(scene: Scene) -> None:
+    app = letters(told(scene), language="ko")
+    assert "<p>모델이 다음 답 사이에서 망설였습니다: oak, elm" in get(app, "/items/302").text
+    assert "<p>The model wavered between oak and elm" in get(app, "/items/302?language=en").text
+    assert "모델이 다음 답 사이에서" in get(app, "/items").text
+
+
+def test_how_an_item_was_chosen_is_shown_where_its_reason_is(scene: Scene) -> None:
+    app = letters(told(scene))
+    chosen = "Strategy mixture(margin, share=0.2) Round 0 Place on the list 1 Utility 0.5"
+    assert chosen in plain(get(app, "/items/302").text)
+    assert "The model's likeliest answers oak · elm" in plain(get(app, "/items/302").text)
+    assert not any("Strategy" in get(app, f"/items/{item}").text for item in (300, 301))
+    scene.stopped("budget", Verdict.NOT_REACHED)
+    assert "Strategy random" in plain(get(app, "/items/300").text)
+    assert chosen in plain(get(app, "/items/301").text)
+
+
+def test_above_the_list_stands_what_waits_and_what_has_no_label(scene: Scene) -> None:
+    people = replace(scene.settings.people, adjudicators=("kim",))
+    scene.settings = replace(scene.settings, people=people)
+    app = letters(scene.imported().asks(12).answers(6).answers(2, kind=AnswerKind.SKIPPED))
+    assert "Open tasks 4 the oldest for" in plain(get(app, "/items").text)
+    assert "Skipped 2" in plain(get(app, "/items").text)
+    assert not re.search("Unsure|Broken|Disputed", get(app, "/items").text)
+    other = [Annotation("people", f"o{n}", NOW, AnswerKind.SUBMITTED, '"elm"', "nora", ask=f"ask-{n}") for n in (0, 1)]
+    scene.store.append([*other, Annotation("people", "u", NOW, AnswerKind.SUBMITTED, '"(unsure)"', "bo", ask="ask-8")])
+    said = plain(get(app, "/items").text)
+    assert "Unsure 1 Disputed 2 2 wait for an adjudicator" in said
+    ask = Ask("settle", 1, Purpose.POOL, AskState.SENDING, kind=AskKind.ADJUDICATION)
+    scene.store.mark_open(scene.store.create_batch([], [ask], [ask.id]))
+    assert "Disputed 2 2 wait for an adjudicator" in plain(get(app, "/items").text)
+    scene.store.append([Annotation("people", "s", NOW, AnswerKind.SUBMITTED, '"elm"', "kim", ask="settle")])
+    assert "Disputed 1 1 waits for an adjudicator" in plain(get(app, "/items").text)
 
 
 def test_the_pages_of_a_test_item_and_of_one_that_chance_drew_differ_by_the_item_alone(scene: Scene) -> None:
@@ -642,7 +685,9 @@ def test_the_pages_of_a_test_item_and_of_one_that_chance_drew_differ_by_the_item
     assert "elm" not in pages[0]
     rows = re.findall(r"<li>.*?</li>", get(app, "/items").text, flags=re.S)
     by_item = {item: row.replace(item, "N") for item in ("300", "301", "302") for row in rows if f"/{item}" in row}
-    assert by_item["300"] == by_item["301"] == by_item["302"]
+    assert by_item["300"] == by_item["301"]
+    assert '<p class="quiet">The model wavered between oak and elm' in by_item["302"]
+    assert '<p class="quiet">The' not in by_item["300"]
 
 
 def test_an_item_that_chance_drew_is_nobodys_neighbour_while_the_loop_runs(scene: Scene) -> None:
@@ -964,7 +1009,7 @@ def test_many_readers_at_once_all_get_the_page_while_the_loop_writes(scene: Scen
     codes: list[int] = []
 
     def read(url: str) -> None:
-        codes.append(httpx.get(url).status_code)
+        codes.append(httpx.get(url, timeout=60).status_code)
 
     with serve(app_of(scene.path), port=0) as server:
         readers = [threading.Thread(target=read, args=(server.url,)) for _ in range(8)]
