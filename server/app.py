@@ -198,9 +198,7 @@ def _page(view: _View, now: datetime, labeling_url: str) -> str:
         now=now,
         labeling_url="" if status.stopped else labeling_url,
         charts=[("wide", chart.draw(status, 760, 320)), ("narrow", chart.draw(status, 350, 270))],
-        looks=status.looks[::-1],
         rounds=status.curve[::-1],
-        meanings=[(v, words.MEANING[v]) for v in words.MEANING if any(look.verdict == v for look in status.looks)],
     )
 
 
