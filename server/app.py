@@ -140,7 +140,7 @@ def create_app(
     app.add_url_rule("/health", view_func=health)
     app.add_url_rule("/webhook", view_func=webhook, methods=["POST"])
     app.register_blueprint(backend.routes(access, wake, lambda: _name(open_store)))
-    app.register_blueprint(items.pages(open_store, source))
+    app.register_blueprint(items.pages(reading, source))
     return app
 
 

@@ -9,16 +9,23 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
 from flask import Blueprint, Response, abort, render_template, request, send_file
 
-from active_loop.answered import Answered, Case, case, listing
+from active_loop.answered import Answered, Case, Choice, Waiting, case, listing, waiting
 from active_loop.changes import current_settings
+from active_loop.domain import COLD_START
 from active_loop.errors import ActiveLoopError
+from active_loop.language import say, say_n
 from active_loop.records import Source
 from active_loop.store import Store
+
+from . import local_time, visit, words
+from .reading import Reading
+from .words import Fact
 
 _GLANCE: Final = 140
 """Letters of an item in a list."""
@@ -51,7 +58,7 @@ class Content:
         return f"{line[:_GLANCE].rstrip()} …" if len(line) > _GLANCE else line
 
 
-def pages(open_store: Callable[[], Store], source: Callable[[], Source] | None) -> Blueprint:
+def pages(reading: Reading, source: Callable[[], Source] | None) -> Blueprint:
     """The three kinds of page. Without a `source` items are listed by their names alone."""
     items = Blueprint("items", __name__, url_prefix="/items")
 
@@ -59,22 +66,24 @@ def pages(open_store: Callable[[], Store], source: Callable[[], Source] | None) 
         return _contents(source, shown)
 
     def list_page() -> str:
-        with closing(open_store()) as store:
-            found = listing(store, request.args.get("page", 1, int))
+        with closing(reading.open_store()) as store:
+            found = listing(store, request.args.get("page", 1, int), visit.language())
             settings = current_settings(store)
         if found is None:
             abort(404)
-        what = contents(found.items)
-        return render_template("items.html", found=found, contents=what, name=settings.name)
+        facts = _facts(reading.of(waiting), reading.now())
+        return render_template(
+            "items.html", found=found, contents=contents(found.items), facts=facts, **local_time.naming(settings)
+        )
 
     def item(position: int) -> str:
-        found, settings = _case(open_store, position)
+        found, settings = _case(reading.open_store, position)
         what = contents([found.item, *(near for near, _ in found.near)])
-        language = settings.server.language
-        return render_template("item.html", case=found, contents=what, name=settings.name, language=language)
+        facts = _chosen(found.choice) if found.choice else []
+        return render_template("item.html", case=found, contents=what, facts=facts, **local_time.naming(settings))
 
     def picture(position: int) -> Response:
-        found, _ = _case(open_store, position)
+        found, _ = _case(reading.open_store, position)
         path = contents([found.item])[position].picture
         if path is None or not path.is_file():
             abort(404)
@@ -89,10 +98,48 @@ def pages(open_store: Callable[[], Store], source: Callable[[], Source] | None) 
 def _case(open_store: Callable[[], Store], position: int) -> tuple[Case, Any]:
     """The answered item and the settings; an item that nobody answered is no address here, whatever it is."""
     with closing(open_store()) as store:
-        found, settings = case(store, position), current_settings(store)
+        found, settings = case(store, position, visit.language()), current_settings(store)
     if found is None:
         abort(404)
     return found, settings
+
+
+def _facts(found: Waiting, now: datetime) -> list[Fact]:
+    """What is open, and what came back without a label, as figures; of what there is none nothing is said."""
+    oldest = say("the oldest for {time}", time=words.age(found.since, now)) if found.since else ""
+    settle = unsettled(found.unsettled, adjudicated=bool(found.adjudicators))
+    unlabelled = (
+        Fact(say("Skipped"), str(found.skipped)),
+        Fact(say("Unsure"), str(found.unsure)),
+        Fact(say("Broken"), str(found.broken)),
+        Fact(say("Disputed"), str(found.disputed), settle),
+    )
+    return [Fact(say("Open tasks"), str(found.open_asks), oldest), *(fact for fact in unlabelled if fact.value != "0")]
+
+
+def unsettled(n: int, *, adjudicated: bool) -> str:
+    """How many differences wait, and for whom; empty for none."""
+    if not n:
+        return ""
+    if adjudicated:
+        return say_n("{n} waits for an adjudicator", "{n} wait for an adjudicator", n)
+    return say_n("{n} waits for somebody else's answer", "{n} wait for somebody else's answer", n)
+
+
+def _chosen(choice: Choice) -> list[Fact]:
+    """How an item was chosen, as figures."""
+    facts = [Fact(say("Strategy"), choice.strategy)]
+    if choice.round is not None:
+        before = say("before the first model") if choice.round == COLD_START else ""
+        facts.append(Fact(say("Round"), "–" if before else str(choice.round), before))
+    if choice.rank is not None:
+        facts.append(Fact(say("Place on the list"), str(choice.rank)))
+    if choice.utility is not None:
+        facts.append(Fact(say("Utility"), f"{choice.utility:.3g}", say("in the strategy's own unit")))
+    if choice.likely:
+        said = " · ".join(f"{name} {chance}".strip() for name, chance in choice.likely)
+        facts.append(Fact(say("The model's likeliest answers"), said))
+    return facts
 
 
 def _contents(source: Callable[[], Source] | None, shown: Sequence[Answered]) -> dict[int, Content]:
