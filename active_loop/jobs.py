@@ -6,6 +6,7 @@ again where they are gone. This reads the store, and commits nothing.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .domain import COLD_START, Progressed, Round, Split
+from .errors import ActiveLoopError
+from .portrait import PortraitJob, Portraits, Portrayed
 from .predictions import Predictions
 from .records import Source
 from .runner import Runner
@@ -26,6 +29,8 @@ from .tasks import make_task
 
 if TYPE_CHECKING:
     from .features import FeatureFile
+
+_LOG = logging.getLogger(__name__)
 
 
 class Jobs:
@@ -39,6 +44,9 @@ class Jobs:
         self.cache = folder / "cache"
         self._features: FeatureFile | None = None
         self._predicted = Predictions(self.cache / "rounds")
+        self._portraits = Portraits(self.cache)
+        self._portraying: int | None = None  # the round that the runner was last given to portray
+        self._unportrayed: set[int] = set()
 
     def result(
         self, make: Callable[[], RoundJob | SidesJob | SuspectsJob]
@@ -49,12 +57,50 @@ class Jobs:
         seen from its result.
         """
         if not self.runner.busy:
+            self._portraying = None
             self.runner.submit(make() if self._features else self.encode())
         found: Any = self.runner.poll()
         if found is None or isinstance(found, RoundResult | Sides | Suspects):
             return found
         self._features = found
         return Progressed("features encoded")
+
+    def portray(self, round_: Round) -> bool:
+        """Have a ranked round portrayed while nothing else is under way; whether it is, or cannot be.
+
+        What keeps it from being portrayed is logged, once.
+        """
+        if round_.number in self._unportrayed or self._portraits.stamp(round_):
+            return True
+        try:
+            found = self._portrayed(round_)
+        except ActiveLoopError as error:
+            found = Portrayed(round_.number, str(error))
+        if found is None or found.gave_way:
+            return False
+        if found.problem:
+            self._unportrayed.add(round_.number)
+            _LOG.warning("cannot draw round %d for the dashboard: %s", found.round, found.problem)
+        return True
+
+    def _portrayed(self, round_: Round) -> Portrayed | None:
+        """What came of a portrait, once; None until it is there. The features are encoded first."""
+        if self._features is None:
+            self.result(lambda: self.of(round_, rank=False))  # without features it sends for them, and takes them
+            return None
+        if self.runner.busy:
+            return None
+        if self._portraying != round_.number:
+            self.runner.submit(self._portrait(round_))
+            self._portraying = round_.number
+        found = self.runner.poll()
+        if not isinstance(found, Portrayed):
+            return None
+        self._portraying = None
+        return found
+
+    def _portrait(self, round_: Round) -> PortraitJob:
+        return PortraitJob(self.of(round_, rank=False), self.standing.pool, self._portraits.path(round_), self.cache)
 
     def predictions(self, round_: Round) -> tuple[NDArray[np.float64], Codes]:
         """What a round's model predicted: of the test order the mean of its members, of the sample codes.

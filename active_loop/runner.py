@@ -111,6 +111,7 @@ class ProcessRunner:
         self._passed_over += self._job is not None
         self._job = job
         if self._child.poll() is not None:
+            self._bury()
             self._child, self._passed_over = self._start(), 0
         self._send(job)
 
@@ -142,9 +143,16 @@ class ProcessRunner:
         except subprocess.TimeoutExpired:
             child.kill()
             child.wait()
+        self._bury()
+
+    def _bury(self) -> None:
+        """Close what is left of a child that is dead."""
+        self._child.wait()
         self._reader.join(timeout=5)
-        if child.stdout is not None:
-            child.stdout.close()
+        for pipe in (self._child.stdin, self._child.stdout):
+            if pipe is not None:
+                with contextlib.suppress(OSError):  # what was still to be sent to it
+                    pipe.close()
 
     def _start(self) -> subprocess.Popen[bytes]:
         threads = str(self._threads)
@@ -178,7 +186,7 @@ class ProcessRunner:
 
     def _restart(self) -> Any:
         """Send the job again to a new child; the result of a spare one that its child died of."""
-        self._child.wait()
+        self._bury()
         self._passed_over = 0
         if self._job is None:
             return None

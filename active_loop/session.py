@@ -172,7 +172,7 @@ def session(
         if isinstance(place, LabelStudio) and settings.people.adjudicators:
             adjudication = _label_studio(settings, studio, images)
         queues = Queues(place, adjudication) if adjudication else place
-        loop = Loop(settings, store, source, queues, runner, folder=folder)
+        loop = Loop(settings, store, source, queues, runner, folder=folder, portraits=server is not None)
         if studio:
             _prepare(loop, studio, tell)
         driver = Driver(loop, poll_s=settings.labeling.poll_every_s, calm_s=_CALM_S if studio else 0.0)
