@@ -34,6 +34,7 @@ ROWS: list[set[str]] = [
     {"report", "answered"},
     {"answers", "reasons"},
     {"changes"},
+    {"portrait"},
     {"store", "label_studio", "local_studio", "expert", "scoring", "runner"},
     {"outlook", "questions"},
     {"planning", "forecast", "hindrance", "screening"},
