@@ -597,7 +597,7 @@ def _compare(session: Session, job: Any) -> Comparison:
 def _export(folder: Path, path: Path) -> int:
     """Write the labels in the format that the ending of `path` says; returns how many there are."""
     from .changes import current_settings
-    from .report import export_rows, write_export
+    from .export import export_rows, write_export
     from .sources import open_source
 
     with _store(folder) as store:

@@ -19,6 +19,7 @@ from active_loop.cli import main
 from active_loop.config import read_settings
 from active_loop.domain import AnswerKind, Outcome, Purpose, Stopped, WaitingForPeople
 from active_loop.errors import ActiveLoopError, ConfigError, DataError
+from active_loop.export import export_rows
 from active_loop.exported import joined
 from active_loop.init import Given, write_loop
 from active_loop.label_studio import (
@@ -34,7 +35,6 @@ from active_loop.label_studio import (
 from active_loop.local_studio import LocalStudio
 from active_loop.merge import merge
 from active_loop.records import Source
-from active_loop.report import export_rows
 from active_loop.session import import_items, session
 from active_loop.settings import DataSettings, LabelingSettings, Settings, TaskSettings
 from active_loop.sources import open_source

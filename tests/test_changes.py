@@ -15,9 +15,10 @@ from loops import CLASSES, open_loop, run_to_end, settings, write_points
 from active_loop.changes import Change, change_of, changes
 from active_loop.domain import Split, Stopped, Verdict
 from active_loop.errors import ConfigError
+from active_loop.export import export_rows
 from active_loop.labeling import Oracle
 from active_loop.loop import Loop
-from active_loop.report import export_rows, status
+from active_loop.report import status
 from active_loop.settings import Settings
 
 BUDGET = {"answers": 120}

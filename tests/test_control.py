@@ -35,8 +35,9 @@ from active_loop.control import (
 from active_loop.domain import Ask, AskState, Purpose, Round, RoundState, Stopped
 from active_loop.errors import ConfigError
 from active_loop.evaluate import truth_codes
+from active_loop.export import export_rows, write_export
 from active_loop.loop import Loop
-from active_loop.report import export_rows, status, write_export
+from active_loop.report import status
 from active_loop.screen import status_page
 from active_loop.settings import QuerySettings, Settings, TargetSettings, TaskSettings
 from active_loop.store import Store

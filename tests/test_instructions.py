@@ -16,11 +16,12 @@ from studios import Host, again, texts
 
 from active_loop.config import read_settings, write_settings
 from active_loop.errors import ConfigError
+from active_loop.export import export_rows
 from active_loop.instructions import Instructions, as_html, in_force, versions
 from active_loop.label_studio import LabelStudio, label_config
 from active_loop.labeling import Terminal
 from active_loop.local_studio import LocalStudio
-from active_loop.report import export_rows, status
+from active_loop.report import status
 from active_loop.screen import status_page
 from active_loop.server.words import Fact, facts
 from active_loop.settings import DataSettings, Settings, TaskSettings, to_json

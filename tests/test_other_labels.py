@@ -18,7 +18,8 @@ from active_loop.cli import main
 from active_loop.config import read_settings
 from active_loop.domain import Stopped
 from active_loop.errors import DataError
-from active_loop.report import counted, export_rows, sentence, status, write_export
+from active_loop.export import export_rows, write_export
+from active_loop.report import counted, sentence, status
 from active_loop.screen import curve
 from active_loop.settings import Settings, TargetSettings, TaskSettings
 from active_loop.sources import open_source

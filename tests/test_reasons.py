@@ -14,9 +14,9 @@ from pools import N, asked, bare_view, features, view_of
 from active_loop.answered import case, listing
 from active_loop.domain import Ask, AskState, Purpose, Stopped
 from active_loop.errors import ConfigError
+from active_loop.export import export_rows
 from active_loop.loop import Loop
 from active_loop.reasons import _WORDS, Reason, Reasons, at_random, readable, sentence
-from active_loop.report import export_rows
 from active_loop.settings import LANGUAGES, check
 from query_strategies import STRATEGIES, make
 

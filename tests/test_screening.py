@@ -16,7 +16,8 @@ from loops import open_loop, oracle, run_to_end, settings, trail
 from active_loop.domain import Item, Merged, Outcome, Purpose, Split, Stopped
 from active_loop.errors import ConfigError
 from active_loop.evaluate import Search
-from active_loop.report import counted, export_rows, sentence, status
+from active_loop.export import export_rows
+from active_loop.report import counted, sentence, status
 from active_loop.reserve import Prefix, TestState
 from active_loop.screening import dryness, judge, outlook, prices, sample_order, searched, told
 from active_loop.server.words import facts, headline

@@ -34,10 +34,11 @@ from active_loop.domain import (
     WaitingForPeople,
 )
 from active_loop.errors import ConfigError, DataError
+from active_loop.export import export_rows
 from active_loop.label_studio import Annotator, LabelStudio, sign_up
 from active_loop.labeling import Publication
 from active_loop.local_studio import LocalStudio
-from active_loop.report import export_rows, status
+from active_loop.report import status
 from active_loop.session import session, suspects
 from active_loop.settings import DataSettings, LabelingSettings, StopSettings, TaskSettings, check
 

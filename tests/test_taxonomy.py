@@ -19,11 +19,12 @@ from active_loop.cli import main
 from active_loop.config import read_settings
 from active_loop.domain import Outcome, Stopped
 from active_loop.errors import ConfigError
+from active_loop.export import export_rows, write_export
 from active_loop.label_studio import LabelStudio, label_config, label_result, read_result
 from active_loop.label_studio.page import differences
 from active_loop.labeling import Publication, Terminal
 from active_loop.local_studio import LocalStudio
-from active_loop.report import export_rows, status, write_export
+from active_loop.report import status
 from active_loop.settings import DataSettings, Settings, TaskSettings, check
 from active_loop.sources import open_source
 from active_loop.tasks import BROKEN, UNSURE, SingleChoice, Taxonomy, make_task

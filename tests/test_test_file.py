@@ -20,12 +20,13 @@ from PIL import Image
 from active_loop import script
 from active_loop.domain import Purpose, Split, Stopped, Verdict
 from active_loop.errors import ActiveLoopError, ConfigError, DataError
+from active_loop.export import export_rows
 from active_loop.init import Given, write_loop
 from active_loop.labeling import Oracle
 from active_loop.loop import Loop
 from active_loop.outlook import outlook
 from active_loop.planning import Premises, make_plan, sentences
-from active_loop.report import export_rows, status
+from active_loop.report import status
 from active_loop.runner import InlineRunner
 from active_loop.scoring import RoundJob
 from active_loop.script import Target
