@@ -172,6 +172,19 @@ def people(votes: Votes, task: Task, fewest: int = FEWEST) -> People:
     )
 
 
+def differences(votes: Votes, task: Task) -> list[tuple[tuple[str, ...], int]]:
+    """The two classes, or the one label, on which people differ, and on how many items each; the most items first.
+
+    Those with equally many are in the order of the task's classes. Empty for numbers.
+
+    >>> from active_loop.tasks import SingleChoice
+    >>> votes = {0: {"ann": "cat", "bob": "dog"}, 1: {"ann": "cat", "bob": "cat"}}
+    >>> differences(votes, SingleChoice(("cat", "dog")))
+    [(('cat', 'dog'), 1)]
+    """
+    return _differences(_Table.of(votes, task), task)
+
+
 def sentence(found: Agreement) -> str:
     """How far people agree, in one line; empty before two people answered one item.
 
@@ -343,14 +356,21 @@ def _figure(parts: Reals, chance: Reals, read: Callable[[Reals], Reals], fewest:
 
 def _hardest(table: _Table, task: Task) -> tuple[str, ...]:
     """The classes, or the label, on which most items have answers against each other; the first of several."""
+    most = _differences(table, task)[:1]
+    return most[0][0] if most and most[0][1] >= _CONFUSED else ()
+
+
+def _differences(table: _Table, task: Task) -> list[tuple[tuple[str, ...], int]]:
     if task.kind == "number" or not len(table.items):
-        return ()
+        return []
     sizes = np.diff([*table.starts, len(table.answers)])
     named = np.add.reduceat(table.answers, table.starts, axis=0)
     if task.kind == "choice":
         against: NDArray[Any] = np.triu((named > 0).T.astype(np.int64) @ (named > 0), k=1)
     else:
         against = ((named > 0) & (named < sizes[:, None])).sum(axis=0)
-    if against.max() < _CONFUSED:
-        return ()
-    return tuple(task.classes[int(place)] for place in np.unravel_index(against.argmax(), against.shape))
+    found = [
+        (tuple(task.classes[place] for place in places), int(against[tuple(places)]))
+        for places in np.argwhere(against).tolist()
+    ]
+    return sorted(found, key=lambda each: -each[1])
