@@ -64,8 +64,7 @@ def write_settings(settings: Settings, path: Path) -> None:
     What `read_settings` would refuse is refused here, before the file is touched. Comments that people added to an
     older file are not kept.
     """
-    _built(Settings, json.loads(to_json(settings)), (), lambda keys: path.name)
-    _validate(settings, path.parent, lambda keys: path.name)
+    refuse_settings(settings, path)
     try:
         content = to_toml(settings).encode()
     except UnicodeEncodeError as error:
@@ -74,6 +73,40 @@ def write_settings(settings: Settings, path: Path) -> None:
             "character; give the text (often the name of a file) in UTF-8."
         ) from error
     _replace(path.resolve(), content)
+
+
+def refuse_settings(settings: Settings, path: Path) -> None:
+    """`ConfigError` for settings that this file may not hold."""
+    _built(Settings, json.loads(to_json(settings)), (), lambda keys: path.name)
+    _validate(settings, path.parent, lambda keys: path.name)
+
+
+def rewrite_settings(settings: Settings, path: Path) -> None:
+    """Write other settings over a `loop.toml` that is there; instructions that stand in a file of their own stay there.
+
+    Raises `ConfigError` as `write_settings` does, and for a file that cannot be read.
+    """
+    task, before = settings.task, read_settings(path)
+    name = _parsed(_text(path), path.name).get("task", {}).get("instructions_file", "")
+    if name and task.instructions == before.task.instructions:
+        task = dataclasses.replace(task, instructions="", instructions_file=name)
+    write_settings(dataclasses.replace(settings, task=task), path)
+
+
+def strategies_for(settings: Settings) -> list[str]:
+    """Names of the strategies that can choose in this loop, without options, in alphabetical order."""
+    from query_strategies import STRATEGIES
+
+    return [name for name in sorted(STRATEGIES) if _chooses(name, settings)]
+
+
+def _chooses(name: str, settings: Settings) -> bool:
+    try:
+        _check_strategy("query.strategy", name, settings)
+        check(dataclasses.replace(settings, query=dataclasses.replace(settings.query, strategy=name)))
+    except ConfigError:
+        return False
+    return True
 
 
 def to_toml(settings: Settings) -> str:

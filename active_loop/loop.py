@@ -228,8 +228,7 @@ class Loop:
             return self._round(COLD_START, position)
         number, counting = rounds[-1].number + 1, self.standing.rounds()
         answered = self.store.answered_positions(Purpose.POOL)
-        # The first of those that count is the cold start.
-        needed = self.standing.first_round_at + (len(counting) - 1) * self.settings.query.retrain_every
+        needed = self.standing.next_round_at()
         if len(answered) >= needed:
             prefix_end = answered[needed - 1] if needed else self.standing.imported_position
             return self._round(number, prefix_end)

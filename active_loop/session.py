@@ -36,6 +36,7 @@ from .labeling import LabelingBackend, Queues, Terminal
 from .local_studio import LocalStudio
 from .loop import Loop
 from .notice import Notices, notices, program
+from .orders import Orders, Resting, Running
 from .planning import hopeless
 from .records import Source
 from .runner import InlineRunner, ProcessRunner, Runner
@@ -95,19 +96,32 @@ class Session:
 
     def __init__(
         self,
-        loop: Loop,
         driver: Driver,
+        orders: Running,
         studio: LocalStudio | None,
         labeling: LabelStudio | None,
         adjudication: LabelStudio | None,
     ) -> None:
-        self.loop = loop
         self.driver = driver
+        self.orders = orders
         self.studio = studio
         self.labeling = labeling
         self.adjudication = adjudication
         self.webhook: Finding | None = None
         self.notices: Notices | None = None
+
+    @property
+    def loop(self) -> Loop:
+        """The loop as it is now: a change of the settings puts another one in its place."""
+        return self.driver.loop
+
+    def change(self, settings: Settings) -> None:
+        """Go on with these settings from the next step on, and write them to `loop.toml`; from any thread.
+
+        Raises `ConfigError` for what cannot be, and for what a session takes only when it starts; then nothing is
+        changed.
+        """
+        self.orders.change(settings)
 
     def run(self, report: Report) -> Stopped | None:
         """Run the loop until it has stopped (returned), or was told to pause (None).
@@ -163,7 +177,8 @@ def session(
         stack.callback(runner.close)
         secret = secrets.token_urlsafe(24)
         labeling_url = studio.url if studio else settings.labeling.url
-        server = _serve(folder, settings, live, secret, labeling_url, lambda: source) if dashboard else None
+        orders = Running(folder, DATABASE, settings)
+        server = _serve(folder, settings, live, orders, secret, labeling_url, lambda: source) if dashboard else None
         if server:
             stack.callback(server.close)
         user, password = (studio.user, studio.password) if studio else ("", "")
@@ -172,12 +187,17 @@ def session(
         if isinstance(place, LabelStudio) and settings.people.adjudicators:
             adjudication = _label_studio(settings, studio, images)
         queues = Queues(place, adjudication) if adjudication else place
-        loop = Loop(settings, store, source, queues, runner, folder=folder, portraits=server is not None)
+
+        def loop_of(told: Settings) -> Loop:
+            return Loop(told, store, source, queues, runner, folder=folder, portraits=server is not None)
+
+        loop = loop_of(settings)
         if studio:
             _prepare(loop, studio, tell)
         driver = Driver(loop, poll_s=settings.labeling.poll_every_s, calm_s=_CALM_S if studio else 0.0)
         live.wakes(driver)
-        made = Session(loop, driver, studio, place if isinstance(place, LabelStudio) else None, adjudication)
+        orders.follows(driver, loop_of)
+        made = Session(driver, orders, studio, place if isinstance(place, LabelStudio) else None, adjudication)
         made.notices = told
         if made.labeling:
             _introduce(made, store, settings, server.url if server else "", secret, stack)
@@ -278,16 +298,28 @@ def token(labeling: LabelingSettings) -> str:
 
 
 def _serve(
-    folder: Path, settings: Settings, live: _Live, secret: str, labeling_url: str, source: Callable[[], Source]
+    folder: Path,
+    settings: Settings,
+    live: _Live,
+    orders: Orders,
+    secret: str,
+    labeling_url: str,
+    source: Callable[[], Source],
 ) -> Server:
     from active_loop.server import serve
 
-    app = _app(folder, settings, live, secret, labeling_url, source)
+    app = _app(folder, settings, live, orders, secret, labeling_url, source)
     return serve(app, settings.server.host, settings.server.port)
 
 
 def _app(
-    folder: Path, settings: Settings, live: _Live, secret: str, labeling_url: str, source: Callable[[], Source]
+    folder: Path,
+    settings: Settings,
+    live: _Live,
+    orders: Orders,
+    secret: str,
+    labeling_url: str,
+    source: Callable[[], Source],
 ) -> Any:
     from active_loop.server import create_app
 
@@ -304,6 +336,7 @@ def _app(
         source=source,
         ml_key=secret_in(folder / ML_KEY),
         language=settings.server.language,
+        orders=orders,
     )
 
 
@@ -420,7 +453,7 @@ def write_tasks(path: Path, tasks: Sequence[Mapping[str, Any]]) -> None:
 @contextmanager
 def dashboard(folder: Path, settings: Settings) -> Iterator[Server]:
     """The dashboard alone, for a loop that is not running or that another process runs."""
-    server = _serve(folder, settings, _Live(), *_resting(folder, settings))
+    server = _serve(folder, settings, _Live(), Resting(folder, DATABASE), *_resting(folder, settings))
     try:
         yield server
     finally:
@@ -436,7 +469,7 @@ def dashboards(directory: Path, host: str, port: int) -> Iterator[Server]:
 
     def make(folder: Path) -> Any:
         settings = read_settings(folder / "loop.toml")
-        return _app(folder, settings, _Live(), *_resting(folder, settings))
+        return _app(folder, settings, _Live(), Resting(folder, DATABASE), *_resting(folder, settings))
 
     token, viewer = (os.environ.get(name) or None for name in (TOKEN_VARIABLE, VIEWER_VARIABLE))
     access = Access(secrets.token_urlsafe(24), token, viewer=viewer)

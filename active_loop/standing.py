@@ -46,7 +46,7 @@ _SAMPLE = 10_000
 """Pool items on which rounds are compared."""
 
 FEWEST_ANSWERS = 5
-"""Answers since the newest round from which on a person may have the model learn again."""
+"""Answers between a round that a person asked for and any other one."""
 
 
 class Standing:
@@ -183,19 +183,26 @@ class Standing:
         return [r for r in ranked if r.setting >= since]
 
     def not_by_hand(self) -> str:
-        """Why the model does not learn on a person's word now; empty if it may.
+        """Why the model does not learn on a person's word now, as one word; empty if it may.
 
-        It is told by answers of either kind: a word on each single one would tell on which side its item is.
+        At least five answers, of either kind, lie between such a round and the ones before and after it: the figures of
+        two rounds that are closer would tell on which side single items are.
         """
         rounds = self.store.rounds()
         if not any(r.state == RoundState.RANKED and r.number != COLD_START for r in rounds):
-            return "the model has not learned for the first time"
+            return "first"
         if rounds[-1].state == RoundState.OPENED:
-            return "the model is learning already"
+            return "learning"
         if self.ending():
-            return "there is nothing more to learn from"
-        n = len([a for a in self.store.annotations(after=rounds[-1].annotation_position) if a.ask])
-        return "" if n >= FEWEST_ANSWERS else f"{n} answers came since it learned, and {FEWEST_ANSWERS} are the fewest"
+            return "end"
+        if len({a.ask for a in self.store.annotations(after=rounds[-1].annotation_position) if a.ask}) < FEWEST_ANSWERS:
+            return "few"
+        missing = self.next_round_at() - len(self.store.answered_positions(Purpose.POOL))
+        return "soon" if missing < FEWEST_ANSWERS else ""
+
+    def next_round_at(self) -> int:
+        """Answered pool asks that open the next round that counts; the first of those was the cold start."""
+        return self.first_round_at + (len(self.rounds()) - 1) * self.settings.query.retrain_every
 
     def learned(self, last: Round) -> bool:
         """Whether there is no label that the last round has not learned from."""

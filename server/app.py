@@ -24,11 +24,12 @@ from active_loop.changes import current_settings
 from active_loop.errors import FolderError
 from active_loop.label_studio import SECRET_HEADER
 from active_loop.language import LANGUAGES, say, say_n, speak, spoken
+from active_loop.orders import Orders
 from active_loop.records import Source
 from active_loop.report import Status
 from active_loop.store import Store
 
-from . import backend, chart, items, visit, words
+from . import backend, chart, controls, items, people, visit, words
 from .access import Access, Role
 from .reading import Reading
 from .visit import ACCESS, TICKET, TONGUE
@@ -90,6 +91,7 @@ def create_app(
     source: Callable[[], Source] | None = None,
     ml_key: str = "",
     language: str = "en",
+    orders: Orders | None = None,
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> Flask:
     """The dashboard of one loop, as a WSGI application.
@@ -102,7 +104,7 @@ def create_app(
     empty for nothing. Under the host of `public_url` Label Studio may call a server that is bound to loopback.
     `labeling_url` is where people answer, linked from the page. `source` opens the data, for pages that show items.
     Label Studio may attach the server as an ML backend at /ml/ and this `ml_key`. `language` is that of who has not
-    chosen one.
+    chosen one. `orders` take what the owner changes; without them nothing can be changed here.
 
     Raises `ConfigError` for an empty secret or token.
     """
@@ -141,6 +143,9 @@ def create_app(
     app.add_url_rule("/webhook", view_func=webhook, methods=["POST"])
     app.register_blueprint(backend.routes(access, wake, lambda: _name(open_store)))
     app.register_blueprint(items.pages(reading, source))
+    app.register_blueprint(people.pages(reading))
+    if orders is not None:
+        app.register_blueprint(controls.pages(reading, orders))
     return app
 
 
