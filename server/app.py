@@ -144,6 +144,7 @@ def create_app(
     app.register_blueprint(backend.routes(access, wake, lambda: _name(open_store)))
     app.register_blueprint(items.pages(reading, source))
     app.register_blueprint(people.pages(reading))
+    app.register_blueprint(people.pages(reading))
     if orders is not None:
         app.register_blueprint(controls.pages(reading, orders))
     return app

@@ -107,7 +107,7 @@ def _case(open_store: Callable[[], Store], position: int) -> tuple[Case, Any]:
 def _facts(found: Waiting, now: datetime) -> list[Fact]:
     """What is open, and what came back without a label, as figures; of what there is none nothing is said."""
     oldest = say("the oldest for {time}", time=words.age(found.since, now)) if found.since else ""
-    settle = unsettled(found.unsettled, adjudicated=bool(found.adjudicators))
+    settle = _unsettled(found.unsettled, adjudicated=bool(found.adjudicators))
     unlabelled = (
         Fact(say("Skipped"), str(found.skipped)),
         Fact(say("Unsure"), str(found.unsure)),
@@ -117,7 +117,7 @@ def _facts(found: Waiting, now: datetime) -> list[Fact]:
     return [Fact(say("Open tasks"), str(found.open_asks), oldest), *(fact for fact in unlabelled if fact.value != "0")]
 
 
-def unsettled(n: int, *, adjudicated: bool) -> str:
+def _unsettled(n: int, *, adjudicated: bool) -> str:
     """How many differences wait, and for whom; empty for none."""
     if not n:
         return ""

@@ -33,7 +33,7 @@ ROWS: list[set[str]] = [
     {"jobs"},
     {"standing"},
     {"export"},
-    {"report", "answered"},
+    {"report", "answered", "crew"},
     {"answers", "reasons"},
     {"changes"},
     {"portrait"},
