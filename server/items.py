@@ -30,7 +30,7 @@ from .words import Fact
 _GLANCE: Final = 140
 """Letters of an item in a list."""
 
-_PICTURES: Final = {
+PICTURES: Final = {
     ".bmp": "image/bmp",
     ".gif": "image/gif",
     ".jpeg": "image/jpeg",
@@ -63,7 +63,7 @@ def pages(reading: Reading, source: Callable[[], Source] | None) -> Blueprint:
     items = Blueprint("items", __name__, url_prefix="/items")
 
     def contents(shown: Sequence[Answered]) -> dict[int, Content]:
-        return _contents(source, shown)
+        return contents_of(source, shown)
 
     def list_page() -> str:
         with closing(reading.open_store()) as store:
@@ -87,7 +87,7 @@ def pages(reading: Reading, source: Callable[[], Source] | None) -> Blueprint:
         path = contents([found.item])[position].picture
         if path is None or not path.is_file():
             abort(404)
-        return send_file(path.resolve(), mimetype=_PICTURES[path.suffix.lower()], conditional=True)
+        return send_file(path.resolve(), mimetype=PICTURES[path.suffix.lower()], conditional=True)
 
     items.add_url_rule("", endpoint="listing", view_func=list_page)
     items.add_url_rule("/<int:position>", endpoint="item", view_func=item)
@@ -142,7 +142,7 @@ def _chosen(choice: Choice) -> list[Fact]:
     return facts
 
 
-def _contents(source: Callable[[], Source] | None, shown: Sequence[Answered]) -> dict[int, Content]:
+def contents_of(source: Callable[[], Source] | None, shown: Sequence[Answered]) -> dict[int, Content]:
     """What each of these items holds, by position; the reason in its place if the data cannot be read."""
     if source is None or not shown:
         return {each.position: Content(missing=each.id) for each in shown}
@@ -156,7 +156,7 @@ def _contents(source: Callable[[], Source] | None, shown: Sequence[Answered]) ->
 def _content(values: Mapping[str, Any]) -> Content:
     picture = values.get("image")
     if isinstance(picture, Path):
-        if picture.suffix.lower() in _PICTURES:
+        if picture.suffix.lower() in PICTURES:
             return Content(picture=picture)
         return Content(missing=f"{picture.name} is no picture that can be shown")
     row = values.get("row")
