@@ -17,7 +17,7 @@ from flask import Blueprint, Response, abort, render_template, request, send_fil
 
 from active_loop.answered import Answered, Case, Choice, Waiting, case, listing, waiting
 from active_loop.changes import current_settings
-from active_loop.domain import COLD_START
+from active_loop.domain import COLD_START, Item
 from active_loop.errors import ActiveLoopError
 from active_loop.language import say, say_n
 from active_loop.records import Source
@@ -142,7 +142,7 @@ def _chosen(choice: Choice) -> list[Fact]:
     return facts
 
 
-def contents_of(source: Callable[[], Source] | None, shown: Sequence[Answered]) -> dict[int, Content]:
+def contents_of(source: Callable[[], Source] | None, shown: Sequence[Answered | Item]) -> dict[int, Content]:
     """What each of these items holds, by position; the reason in its place if the data cannot be read."""
     if source is None or not shown:
         return {each.position: Content(missing=each.id) for each in shown}
