@@ -31,6 +31,7 @@ from active_loop.store import Store
 
 from . import backend, chart, controls, items, people, visit, words
 from .access import Access, Role
+from .map import pages as map_pages
 from .reading import Reading
 from .visit import ACCESS, TICKET, TONGUE
 
@@ -143,7 +144,7 @@ def create_app(
     app.add_url_rule("/webhook", view_func=webhook, methods=["POST"])
     app.register_blueprint(backend.routes(access, wake, lambda: _name(open_store)))
     app.register_blueprint(items.pages(reading, source))
-    app.register_blueprint(people.pages(reading))
+    app.register_blueprint(map_pages(reading, source))
     app.register_blueprint(people.pages(reading))
     if orders is not None:
         app.register_blueprint(controls.pages(reading, orders))
