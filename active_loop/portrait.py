@@ -43,7 +43,7 @@ class Portrait:
     several labels it is the likeliest one, and the number of labels where none is likely.
 
     Of `labelled` items, in the same order: `codes` as the task encodes them and `held_out` (m, …), what was predicted
-    by models that had not learned from them; both are empty below `FEWEST` labels. `history` has a row for each round
+    by models that had not learned from them; it is empty below `FEWEST` labels. `history` has a row for each round
     that was portrayed: its number, labels, score on what it learned from, score out of fold (accuracy, for several
     labels of whole items, for numbers R²).
     """
@@ -76,7 +76,7 @@ class Portraits:
 
     def path(self, round_: Round) -> Path:
         """The file of a round's portrait: another one if the round is that of another loop, or of other labels."""
-        return self.folder / f"{round_.number:05d}-{round_.record['data_version']}.npz"
+        return self.folder / f"{round_.number:05d}-{round_.record.get('data_version', '')}.npz"
 
     def stamp(self, round_: Round) -> tuple[str, int] | None:
         """What is another value when the round's portrait is another one; None as long as there is none."""
@@ -140,9 +140,10 @@ def _steps(job: PortraitJob) -> Iterator[None]:
         means.append(mean_of(learner, X, rows, task))
         yield
     predicted, chance = _predicted(task, np.concatenate(means))
-    labelled, codes, held = yield from _out_of_fold(job.fit, X, np.empty((0, *np.shape(means[0])[1:])))
+    labelled, codes = job.fit.labelled, job.fit.codes
+    held = yield from _out_of_fold(job.fit, X, np.empty((0, *np.shape(means[0])[1:])))
     history = {number: row for number, row in _history(job.path.parent).items() if number < job.fit.number}
-    if len(labelled):
+    if len(held):
         inside = score(task, codes, mean_of(learner, X, labelled, task))
         history[job.fit.number] = (len(codes), inside, score(task, codes, held))
     rounds = np.array([(number, *row) for number, row in sorted(history.items())], dtype=np.float64).reshape(-1, 4)
@@ -150,15 +151,15 @@ def _steps(job: PortraitJob) -> Iterator[None]:
     _write(job.path, Portrait(job.fit.number, job.items, placed, predicted, chance, labelled, codes, held, rounds))
 
 
-def _out_of_fold(fit: RoundJob, X: Any, nothing: Reals) -> Generator[None, None, tuple[Rows, Codes, Reals]]:
-    """The labelled items, their codes, and what is predicted of them out of fold; of too few labels `nothing`."""
+def _out_of_fold(fit: RoundJob, X: Any, nothing: Reals) -> Generator[None, None, Reals]:
+    """What is predicted of the labelled items, in their order, out of fold; of too few labels `nothing`."""
     if len(fit.labelled) < FEWEST:
-        return fit.labelled[:0], fit.codes[:0], nothing
+        return nothing
     found: dict[int, Reals] = {}
     for rows, mean in folds(fit, X):
         found.update(zip(rows.tolist(), mean, strict=True))
         yield
-    return fit.labelled, fit.codes, np.stack([found[item] for item in fit.labelled.tolist()])
+    return np.stack([found[item] for item in fit.labelled.tolist()])
 
 
 def _predicted(task: Task, mean: Reals) -> tuple[Codes, NDArray[np.float32]]:
