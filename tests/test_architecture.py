@@ -36,6 +36,7 @@ ROWS: list[set[str]] = [
     {"report", "answered", "crew"},
     {"answers", "reasons"},
     {"changes"},
+    {"points"},
     {"portrait"},
     {"store", "label_studio", "local_studio", "expert", "scoring", "runner"},
     {"outlook", "questions"},
