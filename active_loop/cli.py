@@ -363,6 +363,33 @@ def export(folder: Path, form: str | None, out: Path | None, as_json: bool) -> N
 
 @main.command()
 @folder_argument
+@click.option("--out", type=click.Path(path_type=Path), help="File to write.  [default: FOLDER/report.html]")
+@click.option("--no-items", is_flag=True, help="Leave out what items hold, what they are called, and people's names.")
+@click.option("--language", type=click.Choice(["en", "ko"]), help="Language.  [default: server.language]")
+@json_flag
+def report(folder: Path, out: Path | None, no_items: bool, language: str | None, as_json: bool) -> None:
+    """Write where the loop stands, and what was labelled how, as one HTML file with its tables beside it."""
+    from active_loop.server import write_report
+
+    from .sources import open_source
+
+    settings = _settings(folder)
+    with _store(folder) as store:
+        written = write_report(
+            store,
+            out or folder / "report.html",
+            source=lambda: open_source(settings.data, folder),
+            items=not no_items,
+            language=language or settings.server.language,
+        )
+    if as_json:
+        _print_json({"report": str(written[0]), "tables": [str(path) for path in written[1:]]})
+    else:
+        click.echo(f"{written[0]}, with {len(written) - 1} files in {written[0].with_suffix('')}")
+
+
+@main.command()
+@folder_argument
 @click.option("--port", type=int, default=None, help="Port of the dashboard.")
 def serve(folder: Path, port: int | None) -> None:
     """Show the dashboard of a loop that is not running, or that another process runs; or of all loops in a folder."""

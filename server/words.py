@@ -226,6 +226,14 @@ def percent(share: float) -> str:
     return f"{round(100 * share, 2):g} %"
 
 
+def chance(value: float) -> str:
+    """
+    >>> chance(0.25), chance(0.00123), chance(1.0)
+    ('25 %', '0.12 %', '100 %')
+    """
+    return f"{100 * value:.2g} %" if value < 1 else "100 %"
+
+
 def span(seconds: float) -> str:
     """A length of time in its two largest units.
 
