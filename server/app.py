@@ -29,7 +29,7 @@ from active_loop.records import Source
 from active_loop.report import Status
 from active_loop.store import Store
 
-from . import backend, chart, controls, items, people, visit, words
+from . import backend, chart, controls, items, people, record, visit, words
 from .access import Access, Role
 from .map import pages as map_pages
 from .reading import Reading
@@ -146,6 +146,7 @@ def create_app(
     app.register_blueprint(items.pages(reading, source))
     app.register_blueprint(map_pages(reading, source))
     app.register_blueprint(people.pages(reading))
+    app.register_blueprint(record.pages(reading))
     if orders is not None:
         app.register_blueprint(controls.pages(reading, orders))
     return app

@@ -129,6 +129,5 @@ def _seconds(found: Seconds) -> Bars:
     said = [
         say_n("{time}: {n} answer", "{time}: {n} answers", n, time=text) for n, text in zip(counts, texts, strict=True)
     ]
-    return bars.draw(
-        counts, said, [*enumerate(names)], say("Answers by the time they took. {half}.", half=_half(found))
-    )
+    ticks = [(float(place), f"{edge}" if place <= last else f"{edge} s") for place, edge in enumerate(edges)]
+    return bars.draw(counts, said, ticks, say("Answers by the time they took. {half}.", half=_half(found)))

@@ -35,6 +35,7 @@ ROWS: list[set[str]] = [
     {"datasheet"},
     {"export"},
     {"history"},
+    {"history"},
     {"report", "answered", "crew"},
     {"figures"},
     {"points"},
