@@ -32,6 +32,7 @@ from active_loop.store import Store
 from . import backend, chart, controls, items, people, record, visit, words
 from .access import Access, Role
 from .map import pages as map_pages
+from .model import pages as model_pages
 from .reading import Reading
 from .visit import ACCESS, TICKET, TONGUE
 
@@ -145,6 +146,7 @@ def create_app(
     app.register_blueprint(backend.routes(access, wake, lambda: _name(open_store)))
     app.register_blueprint(items.pages(reading, source))
     app.register_blueprint(map_pages(reading, source))
+    app.register_blueprint(model_pages(reading, source))
     app.register_blueprint(people.pages(reading))
     app.register_blueprint(record.pages(reading))
     if orders is not None:
