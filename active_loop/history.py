@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, tzinfo
 from typing import Any, Final
 
-from .changes import Change, changes, current_settings, ended
+from .changes import changes, current_settings, ended
 from .control import Control, sentence
 from .domain import COLD_START, Event, Look, Round, Score, Verdict
 from .language import say, say_n
@@ -226,7 +226,11 @@ def _settings(store: Store, over: bool) -> Iterator[Entry]:
         now = from_json(body)
         changed = [key for key in differences(before, now) if over or key not in _WAITING]
         yield Entry(
-            at, "settings", _versioned(version, changed), _effect(effects.get(version)), _moved(before, now, changed)
+            at,
+            "settings",
+            _versioned(version, changed),
+            effects[version].sentence if version in effects else "",
+            _moved(before, now, changed),
         )
         before = now
 
@@ -241,11 +245,6 @@ def _versioned(version: int, changed: Sequence[str]) -> str:
             "Settings changed: {names}, and {n} more.", "Settings changed: {names}, and {n} more.", more, names=names
         )
     return say("Settings changed: {names}.", names=names) if names else say("Settings were written again.")
-
-
-def _effect(change: Change | None) -> str:
-    said = change.sentence if change else ""
-    return said[:1].upper() + said[1:]
 
 
 def _moved(before: Settings, now: Settings, changed: Sequence[str]) -> Facts:

@@ -150,10 +150,10 @@ def contents_of(source: Callable[[], Source] | None, shown: Sequence[Answered | 
         fields = source().shown([each.row for each in shown])
     except ActiveLoopError as error:
         return {each.position: Content(missing=str(error)) for each in shown}
-    return {each.position: _content(values) for each, values in zip(shown, fields, strict=True)}
+    return {each.position: content_of(values) for each, values in zip(shown, fields, strict=True)}
 
 
-def _content(values: Mapping[str, Any]) -> Content:
+def content_of(values: Mapping[str, Any]) -> Content:
     picture = values.get("image")
     if isinstance(picture, Path):
         if picture.suffix.lower() in PICTURES:

@@ -35,7 +35,6 @@ ROWS: list[set[str]] = [
     {"datasheet"},
     {"export"},
     {"history"},
-    {"history"},
     {"report", "answered", "crew"},
     {"figures"},
     {"points"},
