@@ -220,9 +220,10 @@ class Standing:
         """What the decision to stop rests on."""
         progress, last = tuple(self.progress()), self.rounds()[-1:]
         finished = bool(last) and self.learned(last[0]) and last[0].state == RoundState.RANKED
+        counting = {each.number for each in self.rounds()}
         return History(
             progress=progress,
-            scores=tuple(self.store.scores()),
+            scores=tuple(score for score in self.store.scores() if score.round in counting),
             looks=tuple(self.store.looks()[self._looks_before :]),
             stop_on=self.settings.stop_on,
             look_is_due=self.gate_open() and self._can_look(),

@@ -85,7 +85,11 @@ class MortalOracle(Oracle):
             self.fate.after()
 
 
-TOLD = {"likely": settings(), "budget": settings(target={"value": 0.99})}
+TOLD = {
+    "likely": settings(),
+    "budget": settings(target={"value": 0.99}),
+    "by hand": settings(target={"value": 0.99}, query={"batches_by_hand": 1, "rounds_by_hand": 3}),
+}
 
 
 def undisturbed(folder: Path, case: str) -> dict[str, Any]:
