@@ -29,6 +29,9 @@ from .visit import owner_only, refuse_foreign_forms
 _LONGEST: Final = 200
 """Letters of a reason."""
 
+_MOST: Final = 10_000_000
+"""Answers of a budget: more is a slip of the hand."""
+
 _CONFIRMED: Final = ("target", "strategy", "look")
 """Orders that are always shown once more before they are taken: they may change what the claim is about."""
 
@@ -156,6 +159,8 @@ def _budget(told: Settings, now: Board, typed: Typed) -> Settings:
     answers = _number(typed, "answers", told.budget.answers)
     if answers != int(answers):
         raise ConfigError(say("The budget of answers is a whole number, not {value}.", value=f"{answers:g}"))
+    if answers > _MOST:
+        raise ConfigError(say("A budget has at most {most} answers.", most=_MOST))
     budget = replace(
         told.budget,
         answers=int(answers),
