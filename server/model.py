@@ -127,7 +127,7 @@ def _gap(found: Figures) -> str:
             **values,
         )
     return say(
-        "It does nearly as well on labels that it had not seen ({outside}) as on its own ({inside}): it has learned, "
-        "and not memorised.",
+        "It does about as well on labels that it had not seen ({outside}) as on its own ({inside}): it does not "
+        "memorise.",
         **values,
     )

@@ -12,15 +12,19 @@ from .chart import Tick, ticks
 
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46.0, 12.0, 12.0, 42.0
 
+_NAMED = 7
+"""Points at the end of a line that its name keeps clear of."""
+
 
 @dataclass(frozen=True, slots=True)
 class Dot:
-    """A place, how large its mark is, and its words for whoever points at it."""
+    """A place, how large its mark is, its words for whoever points at it, and the class of its look."""
 
     x: float
     y: float
     r: float
     text: str
+    look: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,20 +128,21 @@ def fits(rounds: Sequence[Fit], width: float = 700, height: float = 260) -> Plot
         Line(frame.path(inside), "line other", say("on its own labels"), frame.x(last) - 4, _above(frame, inside)),
         Line(frame.path(outside), "line", say("on labels it had not seen"), frame.x(last) - 4, _below(frame, outside)),
     ]
+    both = [(x, y, "other") for x, y in inside] + [(x, y, "") for x, y in outside]
     dots = [
-        Dot(frame.x(x), frame.y(y), 3, say("{n} labels: {score}", n=x, score=f"{y:.2f}"))
-        for x, y in (*inside, *outside)
+        Dot(frame.x(x), frame.y(y), 3, say("{n} labels: {score}", n=x, score=f"{y:.2f}"), look) for x, y, look in both
     ]
     title = say("How well each round knew its own labels, and labels that it had not seen.")
     return frame.plot((say("labels"), say("score")), lines, dots, title)
 
 
 def _above(frame: _Frame, points: Sequence[tuple[float, float]]) -> float:
-    return max(_TOP + 10, frame.y(points[-1][1]) - 8)
+    """Above the last few points, where a line has its name."""
+    return max(_TOP + 10, min(frame.y(y) for _, y in points[-_NAMED:]) - 10)
 
 
 def _below(frame: _Frame, points: Sequence[tuple[float, float]]) -> float:
-    return min(frame.bottom - 6, frame.y(points[-1][1]) + 20)
+    return min(frame.bottom - 6, max(frame.y(y) for _, y in points[-_NAMED:]) + 20)
 
 
 def numbers(found: Numbers, width: float = 480, height: float = 380) -> Plot:

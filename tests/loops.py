@@ -80,8 +80,10 @@ def open_loop(
     *,
     store: Callable[..., Store] = Store,
     now: Callable[[], datetime] | None = None,
+    runner: Any = None,
+    portraits: bool = False,
 ) -> Loop:
-    """The loop of a folder that holds `points.csv`, with the inline runner."""
+    """The loop of a folder that holds `points.csv`, with the inline runner unless there is another."""
     told = told or settings()
     clock = now or Clock()
     return Loop(
@@ -89,10 +91,11 @@ def open_loop(
         store(folder / "loop.db", now=clock),
         open_source(told.data, folder),
         backend,
-        InlineRunner(),
+        runner or InlineRunner(),
         folder=folder,
         now=clock,
         uid="00" * 16,
+        portraits=portraits,
     )
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from loops import Clock, open_loop, oracle, run_to_end, settings, trail, write_points
+from loops import open_loop, oracle, run_to_end, settings, trail, write_points
 from scipy.sparse import csr_matrix
 
 from active_loop import portrait
@@ -24,22 +24,9 @@ from active_loop.settings import Settings
 from active_loop.tasks import Number, SingleChoice
 
 
-def portrayed_loop(
-    folder: Path, told: Settings | None = None, *, portraits: bool = True, runner: Any = None, labels: Any = None
-) -> Loop:
+def portrayed_loop(folder: Path, told: Settings | None = None, *, labels: Any = None, **options: Any) -> Loop:
     true = write_points(folder)
-    made = open_loop(folder, oracle(labels or true), told)
-    return Loop(
-        made.settings,
-        made.store,
-        made.source,
-        made.backend,
-        runner or InlineRunner(),
-        folder=folder,
-        now=Clock(),
-        uid="00" * 16,
-        portraits=portraits,
-    )
+    return open_loop(folder, oracle(labels or true), told, **{"portraits": True, **options})
 
 
 def newest(loop: Loop) -> Portrait:
@@ -200,8 +187,7 @@ def test_data_that_are_gone_after_the_end_are_no_reason_not_to_have_ended(
     (folder / "points.csv").write_text("x,y\n1,2\n")
     for path in Portraits(ended.jobs.cache).folder.iterdir():
         path.unlink()
-    again = open_loop(folder, ended.backend)
-    again._portraits = True
+    again = open_loop(folder, ended.backend, portraits=True)
     with caplog.at_level(logging.WARNING):
         assert isinstance(run_to_end(again), Stopped)
     again.store.close()
