@@ -32,6 +32,9 @@ _WAITING: Final = ("seed",)
 _LONGEST: Final = 300
 """Letters of a value that are shown."""
 
+_BEGINNING: Final = ("created", "imported")
+"""Events that come before every round."""
+
 _BEFORE: Final = datetime.min.replace(tzinfo=UTC)
 """When what carries no time was: before all that does."""
 
@@ -101,13 +104,16 @@ def history(store: Store) -> History:
         scores = {score.round: score for score in store.scores() if score.metric == settings.target.metric}
         rounds = store.rounds()
         lines = tuple(_line(round_, scores.get(round_.number), over) for round_ in rounds)
+        events = [event for event in store.events() if event.kind != "changed"]
+        # Of what has the same time, the later here came later.
         entries = [
+            *_settings(store, over),
+            *(_event(event, over) for event in events if event.kind in _BEGINNING),
             *(_round(round_, line, over, settings) for round_, line in zip(rounds, lines, strict=True)),
             *map(_look, store.looks()),
-            *_settings(store, over),
-            *(_event(event, over) for event in store.events() if event.kind != "changed"),
+            *(_event(event, over) for event in events if event.kind not in _BEGINNING),
         ]
-        in_order = sorted(entries, key=lambda entry: entry.at, reverse=True)
+        in_order = sorted(entries, key=lambda entry: entry.at)[::-1]
         return History(tuple(in_order), lines, tuple(store.looks()))
 
 
@@ -197,7 +203,7 @@ def _look(look: Look) -> Entry:
         (say("Proven bound"), f"{look.bound:.4f}"),
         (say("Target"), f"{look.metric} {look.target:g}"),
         (say("Chance that the target holds"), _share(look.posterior)),
-        (say("Error spent"), f"{look.level:g}"),
+        (say("Error spent"), f"{100 * look.level:.3g} %"),
     )
     said = _verdict(look.verdict)
     what = say("Look {n} tested round {round}: {verdict}.", n=look.number, round=look.round, verdict=said)
