@@ -8,7 +8,7 @@ down the test order, and the numbers of the looks, and so the error that they sp
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Self
 
 from .domain import COLD_START, Decision, Split, Verdict
@@ -102,6 +102,19 @@ def change_of(store: Store, settings: Settings) -> Change | None:
     return _change(store, claimed, asked) if claimed and not _is_implied(store, before, settings, claimed) else None
 
 
+def foreseen(store: Store, settings: Settings) -> Change | None:
+    """What `change_of` says, for people to read before it happens: with what was left at the newest ranked round.
+
+    It can be asked for after each answer, and a newer number would tell which of them tested.
+    """
+    change = change_of(store, settings)
+    if change is None or not change.first:
+        return change
+    ranked = [round_.annotation_position for round_ in store.rounds() if round_.ranked_at]
+    first, left = _unseen(store, max(ranked, default=0))
+    return replace(change, first=max(first, 1), left=left)
+
+
 def _is_implied(store: Store, before: Settings, settings: Settings, claimed: tuple[str, ...]) -> bool:
     """Whether the new claim follows from what was certified: an easier target, and nothing else."""
     looks, found = store.looks(), changes(store)
@@ -137,11 +150,11 @@ def _refuse_fixed(before: Settings, settings: Settings, fixed: list[str]) -> Non
         )
 
 
-def _unseen(store: Store) -> tuple[int, int]:
-    """The place of the test order from which on no answer is known, and how many items are there."""
+def _unseen(store: Store, upto: int | None = None) -> tuple[int, int]:
+    """The place of the test order from which on no answer (of those up to a place) is known, and the items there."""
     plan = LookPlan.of(store.events("imported")[0].body)
     ranks = {item.position: item.test_rank for item in store.items() if item.split == Split.TEST}
-    seen = [ranks[a.item] for a in store.annotations() if a.item in ranks]
+    seen = [ranks[a.item] for a in store.annotations(upto) if a.item in ranks]
     first = 1 + max((rank for rank in seen if rank is not None and rank < plan.reserved), default=-1)
     return first, plan.reserved - first
 

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-from .changes import Change, change_of, current_settings, ended, look_asked
+from .changes import Change, current_settings, ended, foreseen, look_asked
 from .config import read_settings, refuse_settings, rewrite_settings
 from .domain import Decision
 from .driver import Driver
@@ -74,8 +74,10 @@ class Proposal:
 
     @property
     def mark(self) -> str:
-        """Another one for other settings, and after another effect: whoever confirms it has seen this very one."""
-        seen = f"{to_json(self.settings)}{self.change}"
+        """Another one for other settings, and for another kind of effect: whoever confirms it has seen this one."""
+        change = self.change
+        kind = (change.keys, change.settles, change.look, bool(change.first)) if change else ()
+        seen = f"{to_json(self.settings)}{kind}"
         return hashlib.blake2b(seen.encode(), digest_size=12).hexdigest()
 
 
@@ -190,7 +192,7 @@ def _effect(folder: Path, database: Path, settings: Settings) -> Change | None:
     if not database.is_file():
         return None
     with closing(Store(database, readonly=True)) as store, store.snapshot():
-        return change_of(store, settings)
+        return foreseen(store, settings)
 
 
 def _within(key: str, sections: tuple[str, ...]) -> bool:

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from .afterwards import Afterwards
 from .chances import Proof, proof_of
-from .changes import change_of
+from .changes import change_of, foreseen
 from .domain import Progressed, StepResult, Stopped
 from .driver import Driver, Report, Unreachable
 from .errors import ActiveLoopError, ConfigError, DataError, FolderError, LabelingError, TokenError
@@ -597,7 +597,7 @@ def _examine_folder(folder: Path, settings: Settings) -> list[Finding]:
     readable = Finding(True, "the loop's database can be read")
     with closing(store):
         try:
-            change = change_of(store, settings)
+            change = foreseen(store, settings)
         except ConfigError as error:
             return [readable, Finding(False, str(error))]
     return [readable, *([Finding(True, change.sentence)] if change else [])]

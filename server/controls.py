@@ -25,6 +25,7 @@ from active_loop.standing import FEWEST_ANSWERS
 
 from .reading import Reading
 from .visit import owner_only, refuse_foreign_forms
+from .words import capital
 
 _LONGEST: Final = 200
 """Letters of a reason."""
@@ -112,7 +113,10 @@ def _choices(told: Settings) -> dict[str, Any]:
 def _confirm(found: Proposal) -> str:
     """The page that says in words what an order does, with a form that orders it."""
     typed = {name: value for name, value in request.form.items() if name not in ("form", "seen")}
-    return render_template("controls_confirm.html", name=found.settings.name, found=found, typed=typed)
+    effect = found.change.sentence if found.change else ""
+    if effect.startswith("a look"):  # others begin with the name of a key
+        effect = capital(effect)
+    return render_template("controls_confirm.html", name=found.settings.name, found=found, effect=effect, typed=typed)
 
 
 def _is_to_be_shown(name: str, orders: Orders, found: Proposal) -> bool:

@@ -133,6 +133,20 @@ def test_an_order_that_touches_the_claim_is_shown_with_what_it_costs_before_it_i
     assert value(desk.told, key) == wanted
 
 
+def test_what_is_shown_of_the_cost_does_not_move_with_single_answers(desk: Desk) -> None:
+    """A count of test items that are left would tell whoever has just answered which side their item is on."""
+    loop, test, sides = desk.loop, set(desk.loop.standing.test_order), set()
+    said: dict[int, set[str]] = {}
+    for _ in range(60):
+        ranked = sum(1 for round_ in loop.store.rounds() if round_.ranked_at)
+        said.setdefault(ranked, set()).add(words(desk.send("target", value="0.9")))
+        n = loop.store.annotation_position()
+        loop.step()
+        sides |= {a.item in test for a in loop.store.annotations(after=n)}
+    assert sides == {True, False}
+    assert [len(each) for each in said.values()] == [1] * len(said)
+
+
 def test_what_was_edited_by_hand_meanwhile_is_shown_before_it_is_taken_along(desk: Desk) -> None:
     path = desk.folder / "loop.toml"
     path.write_text(path.read_text().replace("queue_high = 20", "queue_high = 12"))
