@@ -429,7 +429,7 @@ def test_the_json_holds_what_is_listed_and_no_more(scene: Scene) -> None:
         *("looks", "verdict", "more_to_certify", "forecast", "stopped", "doing", "agreement", "unweighed"),
         *("constancy", "suspects"),
     }
-    assert datetime.fromisoformat(values["oldest_open_at"]) == NOW - timedelta(days=1) + timedelta(seconds=4)
+    assert datetime.fromisoformat(values["oldest_open_at"]) == NOW - timedelta(days=1) + timedelta(seconds=5)
     assert values["looks"][0]["verdict"] == "reached"
 
 
