@@ -161,7 +161,7 @@ def waiting(store: Store) -> Waiting:
         outcomes = [m.outcome for m in merged.values()]
         disputed = {item: m for item, m in merged.items() if m.disputed}
         settling = {ask.item for ask in incomplete if ask.kind == AskKind.ADJUDICATION}
-        to_settle = again.differing(store.asks(), {ask.id for ask in incomplete}, disputed)
+        to_settle = again.differing(store.asks_about(disputed), {ask.id for ask in incomplete}, disputed)
         return Waiting(
             open_asks=len(incomplete),
             since=min((sent_at[ask.item] for ask in incomplete), default=None),
