@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -26,7 +26,6 @@ from .domain import COLD_START, Annotation, Ask, Look, Merged, Purpose, Round, S
 from .forecast import Forecast, Pace, curves_for, forecast
 from .hindrance import hindrance, more_test_labels
 from .instructions import Instructions, versions
-from .merge import Merging
 from .refit import Refit
 from .settings import METRICS, BudgetSettings, LookPlan, Settings, positive_class, time_zone
 from .stopping import at_least
@@ -170,9 +169,6 @@ def _status(store: Store, now: datetime) -> Status:
     task = make_task(settings.task)
     learned = is_learned(store)
     believed = held_out(heard(store.rounds(), store.annotation_position()))
-    merging = new_merging(settings, learned, believed)
-    merging.add(annotations)
-    merged = merging.merged
     rounds = [r for r in store.rounds() if r.number != COLD_START]
     ranked = [r for r in rounds if r.ranked_at]
     asks, waiting, looks = store.asks(), store.incomplete(), tuple(store.looks())
@@ -187,7 +183,14 @@ def _status(store: Store, now: datetime) -> Status:
     paused = "" if settings.stop.by_hand else settings.stop.paused
     goes_on = not stopped and not (current and at_least(current[-1].verdict, settings.stop_on))
     known = [a for a in annotations if ranked and (a.position or 0) <= upto[ranked[-1].number]]
-    said = _said(settings, annotations if stopped else known)
+    merging = new_merging(settings, learned, believed)
+    merging.add(known)
+    best = _best(settings, {ask.item for ask in asks if ask.purpose == Purpose.POOL}, merging.votes)
+    votes, repeated = {**merging.votes}, {**merging.repeated}
+    merging.add(annotations[len(known) :])
+    merged = merging.merged
+    if stopped:
+        votes, repeated = merging.votes, merging.repeated
     return Status(
         name=settings.name,
         metric=settings.target.metric,
@@ -212,16 +215,16 @@ def _status(store: Store, now: datetime) -> Status:
         looks=looks,
         verdict=current[-1].verdict if current else Verdict.NOT_REACHED,
         more_to_certify=more_test_labels(settings, len(looks), _newest_score(settings, curve)),
-        hindrance=_hindrance(settings, plan, current, len(looks), curve, asks, known),
-        forecast=_forecast(settings, facts, plan, curve, len(looks), asks, known, now) if goes_on else None,
+        hindrance=_hindrance(settings, plan, current, len(looks), curve, best),
+        forecast=_forecast(settings, facts, plan, curve, len(looks), asks, known, best, now) if goes_on else None,
         refit=_refit(store),
         control=_control(store) if stopped else None,
         stopped=stopped,
         found=_found(settings, merged.values()),
-        agreement=agreement(said.votes, task),
-        constancy=constancy(said.repeated, task),
+        agreement=agreement(votes, task),
+        constancy=constancy(repeated, task),
         suspects=_suspects(store) if stopped else (),
-        unweighed=_unweighed(settings, said.votes, learned, believed),
+        unweighed=_unweighed(settings, votes, learned, believed),
         instructions=next(reversed(versions(store.settings_history())), None),
         allowed=settings.budget,
         fit_s=sum(ranked[-1].record.get(part, 0.0) for part in ("fit_s", "query_s")) if ranked else 0.0,
@@ -250,6 +253,7 @@ def _forecast(
     looked: int,
     asks: Sequence[Ask],
     known: Sequence[Annotation],
+    best: float,
     now: datetime,
 ) -> Forecast | None:
     """What is left after the newest completed round, of which `known` are the answers; None if it cannot be said yet.
@@ -257,9 +261,7 @@ def _forecast(
     Answers that came later must not move it: they would tell on which side of the split their items are.
     """
     readings = _scores(settings, curve)
-    found = readings and curves_for(
-        settings, facts["items"] - facts["reserved"], readings, _best(settings, asks, known)
-    )
+    found = readings and curves_for(settings, facts["items"] - facts["reserved"], readings, best)
     if not found or plan is None:
         return None
     given = _given(asks, known)
@@ -282,13 +284,12 @@ def _hindrance(
     looks: Sequence[Look],
     looked: int,
     curve: Sequence[CurvePoint],
-    asks: Sequence[Ask],
-    known: Sequence[Annotation],
+    best: float,
 ) -> str:
     """Why the target cannot be certified; empty if it is, or may be."""
     if plan is None or (looks and looks[-1].verdict == Verdict.CERTIFIED):
         return ""
-    return hindrance(settings, plan, looked, _newest_score(settings, curve), _best(settings, asks, known))
+    return hindrance(settings, plan, looked, _newest_score(settings, curve), best)
 
 
 def _newest_score(settings: Settings, curve: Sequence[CurvePoint]) -> Score | None:
@@ -318,30 +319,21 @@ def _pace(settings: Settings, asks: Sequence[Ask], known: Sequence[Annotation], 
     )
 
 
-def _best(settings: Settings, asks: Sequence[Ask], known: Sequence[Annotation]) -> float:
+def _best(settings: Settings, asked: Collection[int], said: Votes) -> float:
     """The highest value that can be measured: below 1 where people answered the same items, and differ.
 
-    Only accuracy has such a bound, and only while most labels are one person's answer.
+    Only accuracy has such a bound, and only while most labels are one person's answer. `asked` are the items to learn
+    from that people were asked about.
     """
     if settings.target.metric != "accuracy":
         return 1.0
-    pool = {ask.id for ask in asks if ask.purpose == Purpose.POOL}
-    merging = new_merging(replace(settings, people=replace(settings.people, merge="majority")), lambda item: True)
-    merging.add(a for a in known if a.ask in pool)
-    votes = [[*m.votes.values()] for m in merging.merged.values() if m.votes]
+    votes = [[*Counter(given.values()).values()] for item, given in said.items() if item in asked]
     several = [each for each in votes if sum(each) > 1]
     if len(several) < FEWEST or 2 * len(several) > len(votes):
         return 1.0
     agreed = [sum(n * (n - 1) for n in each) / (sum(each) * (sum(each) - 1)) for each in several]
     n_classes = len(settings.task.classes)
     return ceiling(max(1 / n_classes, sum(agreed) / len(agreed)), n_classes)
-
-
-def _said(settings: Settings, annotations: Iterable[Annotation]) -> Merging:
-    """What these answers say, each item by itself."""
-    merging = new_merging(settings, lambda item: False)
-    merging.add(annotations)
-    return merging
 
 
 def is_learned(store: Store) -> Callable[[int], bool]:
@@ -355,6 +347,8 @@ def is_learned(store: Store) -> Callable[[int], bool]:
 
 
 def _unweighed(settings: Settings, votes: Votes, learned: Callable[[int], bool], believed: Chances) -> str:
+    if settings.people.merge == "majority":
+        return ""
     known, classes = {item: each for item, each in votes.items() if learned(item)}, settings.task.classes
     match settings.people.merge:
         case "dawid_skene":

@@ -6,11 +6,8 @@ new as the last commit of the loop. Whatever goes wrong is told in one sentence;
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Mapping
 from contextlib import closing
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -26,13 +23,13 @@ from active_loop.label_studio import SECRET_HEADER
 from active_loop.language import LANGUAGES, say, say_n, speak, spoken
 from active_loop.orders import Orders
 from active_loop.records import Source
-from active_loop.report import Status
 from active_loop.store import Store
 
-from . import backend, chart, controls, items, people, record, visit, words
+from . import backend, controls, items, people, record, visit, words
 from .access import Access, Role
 from .map import pages as map_pages
 from .model import pages as model_pages
+from .overview import Overview, text
 from .reading import Reading
 from .visit import ACCESS, TICKET, TONGUE
 
@@ -67,16 +64,6 @@ _SENTENCES: Final = {
     404: "There is no such page here.",
     405: "This address does not take that kind of request.",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class _View:
-    """What one request read: the status, what people may know of it as JSON, and that text's mark of version."""
-
-    status: Status
-    notice: str
-    body: bytes
-    etag: str
 
 
 def create_app(
@@ -115,21 +102,6 @@ def create_app(
     link = labeling_url if urlsplit(labeling_url).scheme in ("http", "https") else ""
     reading = app.config[READING] = Reading(open_store, now)
 
-    def read() -> _View:
-        status, notice = reading.status(), live()
-        body = _text(words.public(status, notice, now()))
-        return _View(status, notice, body, hashlib.blake2b(body, digest_size=12).hexdigest())
-
-    def index() -> str:
-        return _page(read(), now(), link)
-
-    def status_json() -> Response:
-        view = read()
-        response = Response(view.body, mimetype="application/json")
-        response.set_etag(view.etag)
-        response.make_conditional(request)
-        return response
-
     def health() -> Response:
         return _json({"status": "UP", "loop": _name(open_store)})
 
@@ -139,8 +111,7 @@ def create_app(
         wake()
         return Response(status=204)
 
-    app.add_url_rule("/", view_func=index)
-    app.add_url_rule("/status.json", view_func=status_json)
+    Overview(reading, live, link).add_to(app)
     app.add_url_rule("/health", view_func=health)
     app.add_url_rule("/webhook", view_func=webhook, methods=["POST"])
     app.register_blueprint(backend.routes(access, wake, lambda: _name(open_store)))
@@ -196,20 +167,6 @@ def _enter() -> str | AnyResponse:
     response = redirect(request.script_root + path if not path.startswith(request.script_root) else path, 303)
     visit.keep(response, TICKET, visit.access().ticket(given))
     return response
-
-
-def _page(view: _View, now: datetime, labeling_url: str) -> str:
-    status = view.status
-    return render_template(
-        "status.html",
-        status=status,
-        view=view,
-        name=status.name,
-        now=now,
-        labeling_url="" if status.stopped else labeling_url,
-        charts=[("wide", chart.draw(status, 760, 320)), ("narrow", chart.draw(status, 350, 270))],
-        rounds=status.curve[::-1],
-    )
 
 
 def _name(open_store: Callable[[], Store]) -> str | None:
@@ -289,13 +246,8 @@ def _say(code: int, sentence: str, then: str) -> Response:
     )
 
 
-def _text(values: Mapping[str, Any]) -> bytes:
-    """JSON, with times as ISO 8601."""
-    return json.dumps(values, ensure_ascii=False, default=datetime.isoformat).encode()
-
-
 def _json(values: Mapping[str, Any], code: int = 200) -> Response:
-    return Response(_text(values), code, mimetype="application/json")
+    return Response(text(values), code, mimetype="application/json")
 
 
 def _plain(text: str, code: int) -> Response:

@@ -7,15 +7,33 @@ Whoever asks while something is being made waits for it instead of making it too
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from active_loop.report import Status
 from active_loop.report import status as read_status
 from active_loop.store import Store
 
 _Read = TypeVar("_Read")
+
+
+_SHARE: Final = 0.05
+"""Share of a core that reading anew may take while answers come in: a large loop is read every few seconds only."""
+
+_SHORT_S: Final = 0.05
+"""Processor seconds up to which something is read anew whenever it has changed."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """What was made of a version of the store; until `good_until` (monotonic seconds) it will do for newer ones."""
+
+    version: object
+    made: Any
+    good_until: float
 
 
 class Reading:
@@ -32,18 +50,25 @@ class Reading:
         self._lock = threading.Lock()
         self._store: Store | None = None
         self._identity: object = None
-        self._kept: dict[object, tuple[object, Any]] = {}
+        self._kept: dict[object, _Kept] = {}
 
     def of(self, read: Callable[[Store], _Read], key: object = None) -> _Read:
-        """What `read` makes of the store as it is now. It is known by its `key`, or by itself where that is None."""
+        """What `read` makes of the store as it is now. It is known by its `key`, or by itself where that is None.
+
+        What takes long to make is not made again at once: see `_SHARE`.
+        """
         with self._lock:
             store = self._current()
             version = (self._identity, store.data_version())
             known = self._kept.get(key or read)
-            if known is None or known[0] != version:
+            if known is None or (known.version != version and time.monotonic() >= known.good_until):
                 # Read after the version was: what is committed in between is only read once more.
-                known = self._kept[key or read] = (version, read(store))
-            found: _Read = known[1]
+                began = time.thread_time()
+                made = read(store)
+                took_s = time.thread_time() - began
+                calm_s = took_s / _SHARE if took_s > _SHORT_S else 0.0
+                known = self._kept[key or read] = _Kept(version, made, time.monotonic() + calm_s)
+            found: _Read = known.made
             return found
 
     def status(self) -> Status:
