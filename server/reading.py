@@ -20,7 +20,7 @@ from active_loop.store import Store
 _Read = TypeVar("_Read")
 
 
-_SHARE: Final = 0.05
+_SHARE: Final = 0.03
 """Share of a core that reading anew may take while answers come in: a large loop is read every few seconds only."""
 
 _SHORT_S: Final = 0.05
