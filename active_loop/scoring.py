@@ -311,14 +311,14 @@ def _doubts(job: RoundJob, X: Any, learner: Learner | None, chosen: Rows) -> dic
 
 
 def held_out(job: RoundJob, X: Any) -> dict[int, NDArray[np.float64]]:
-    """What is predicted of each labelled item (C,) by a model that learned from four fifths of the labels, not its own."""
+    """What is predicted of each labelled item (C,) by a model that learned from four fifths, not from its label."""
     return {item: mean for rows, means in folds(job, X) for item, mean in zip(rows.tolist(), means, strict=True)}
 
 
 def folds(job: RoundJob, X: Any) -> Iterator[tuple[Rows, NDArray[np.float64]]]:
     """Fifths of the labelled items, one model a fifth: their rows, and what is predicted of them (n, …).
 
-    The fifths have the same share of each class, as far as that goes; of numbers, and of several labels, they are drawn.
+    The fifths have the same share of each class, as far as that goes; of other kinds they are drawn.
     """
     task, order = make_task(job.task), np.random.default_rng([job.seed, 9]).permutation(len(job.codes))
     by_class = order[np.argsort(job.codes[order], kind="stable")] if task.kind == "choice" else order
