@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable
+import json
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -11,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from active_loop.domain import Stopped, WaitingForPeople
-from active_loop.labeling import LabelingBackend, Oracle
+from active_loop.domain import Annotation, AnswerKind, Ask, Stopped, TaskRef, WaitingForPeople
+from active_loop.labeling import LabelingBackend, Oracle, Publication
 from active_loop.loop import Loop
 from active_loop.runner import InlineRunner
 from active_loop.settings import (
@@ -130,3 +132,53 @@ def trail(store: Store) -> dict[str, Any]:
 
 def oracle(labels: list[str], **options: Any) -> Oracle:
     return Oracle(labels, **options)
+
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+Say = Callable[[str, Ask, str], str | None]
+"""What a person says of an ask, given the row's name; None: a skip."""
+
+
+class Crowd:
+    """People in this process who answer what is open, in turns; each ask as many different ones as it wants."""
+
+    def __init__(self, people: Sequence[str], say: Say, per_collect: int = 7) -> None:
+        self.people = people
+        self.say = say
+        self.per_collect = per_collect
+        self.open: dict[str, Publication] = {}
+        self.given: list[Annotation] = []
+        self._turn = 0
+
+    def publish(self, publications: Sequence[Publication]) -> None:
+        for one in publications:
+            self.open.setdefault(one.ask.id, one)
+
+    def retire(self, asks: Sequence[Ask]) -> None:
+        for ask in asks:
+            self.open.pop(ask.id, None)
+
+    def tasks(self) -> Iterable[TaskRef]:
+        return ()
+
+    def collect(self) -> Iterable[Annotation]:
+        answered, upto = defaultdict(set), len(self.given) + self.per_collect
+        for annotation in self.given:
+            answered[annotation.ask].add(annotation.person)
+        for one in list(self.open.values()):
+            left = [person for person in self.people if person not in answered[one.ask.id]]
+            if left and len(answered[one.ask.id]) < one.ask.wanted and len(self.given) < upto:
+                self._turn += 1
+                self._answer(left[self._turn % len(left)], one)
+        return list(self.given)
+
+    def _answer(self, person: str, one: Publication) -> None:
+        at, said = START + timedelta(seconds=len(self.given)), self.say(person, one.ask, one.row)
+        kind = AnswerKind.SKIPPED if said is None else AnswerKind.SUBMITTED
+        self.given.append(
+            Annotation("crowd", f"{len(self.given):06d}", at, kind, json.dumps(said), person, one.ask.id, created_at=at)
+        )
+
+
+def right(labels: Sequence[str]) -> Say:
+    return lambda person, ask, row: labels[int(row)]

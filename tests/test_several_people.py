@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
-from loops import open_loop, run_to_end, settings, trail, write_points
+from loops import START, Crowd, Say, open_loop, right, run_to_end, settings, trail, write_points
 
 from active_loop import again
 from active_loop.answers import heard, merging
@@ -30,66 +29,15 @@ from active_loop.domain import (
     Outcome,
     Purpose,
     Stopped,
-    TaskRef,
     WaitingForPeople,
 )
 from active_loop.errors import ConfigError, DataError
 from active_loop.export import export_rows
 from active_loop.label_studio import Annotator, LabelStudio, sign_up
-from active_loop.labeling import Publication
 from active_loop.local_studio import LocalStudio
 from active_loop.report import status
 from active_loop.session import session, suspects
 from active_loop.settings import DataSettings, LabelingSettings, StopSettings, TaskSettings, check
-
-START = datetime(2026, 1, 1, tzinfo=UTC)
-Say = Callable[[str, Ask, str], str | None]
-"""What a person says of an ask, given the row's name; None: a skip."""
-
-
-class Crowd:
-    """People in this process who answer what is open, in turns; each ask as many different ones as it wants."""
-
-    def __init__(self, people: Sequence[str], say: Say, per_collect: int = 7) -> None:
-        self.people = people
-        self.say = say
-        self.per_collect = per_collect
-        self.open: dict[str, Publication] = {}
-        self.given: list[Annotation] = []
-        self._turn = 0
-
-    def publish(self, publications: Sequence[Publication]) -> None:
-        for one in publications:
-            self.open.setdefault(one.ask.id, one)
-
-    def retire(self, asks: Sequence[Ask]) -> None:
-        for ask in asks:
-            self.open.pop(ask.id, None)
-
-    def tasks(self) -> Iterable[TaskRef]:
-        return ()
-
-    def collect(self) -> Iterable[Annotation]:
-        answered, upto = defaultdict(set), len(self.given) + self.per_collect
-        for annotation in self.given:
-            answered[annotation.ask].add(annotation.person)
-        for one in list(self.open.values()):
-            left = [person for person in self.people if person not in answered[one.ask.id]]
-            if left and len(answered[one.ask.id]) < one.ask.wanted and len(self.given) < upto:
-                self._turn += 1
-                self._answer(left[self._turn % len(left)], one)
-        return list(self.given)
-
-    def _answer(self, person: str, one: Publication) -> None:
-        at, said = START + timedelta(seconds=len(self.given)), self.say(person, one.ask, one.row)
-        kind = AnswerKind.SKIPPED if said is None else AnswerKind.SUBMITTED
-        self.given.append(
-            Annotation("crowd", f"{len(self.given):06d}", at, kind, json.dumps(said), person, one.ask.id, created_at=at)
-        )
-
-
-def right(labels: Sequence[str]) -> Say:
-    return lambda person, ask, row: labels[int(row)]
 
 
 def told(**people: Any) -> Any:
