@@ -26,8 +26,10 @@ from .domain import COLD_START, Annotation, Ask, Look, Merged, Purpose, Round, S
 from .forecast import Forecast, Pace, curves_for, forecast
 from .hindrance import hindrance, more_test_labels
 from .instructions import Instructions, versions
+from .language import say
+from .merge import Merging
 from .refit import Refit
-from .settings import METRICS, BudgetSettings, LookPlan, Settings, positive_class, time_zone
+from .settings import METRICS, BudgetSettings, LookPlan, Settings, in_words, positive_class, time_zone
 from .stopping import at_least
 from .store import Store
 from .tasks import make_task
@@ -35,16 +37,29 @@ from .tasks import make_task
 if TYPE_CHECKING:
     from .quality import Chances
 
-WHY = {
-    "budget": "the budget is spent",
-    "hours": "the hours are spent",
-    "money": "the money is spent",
-    "deadline": "the deadline has come",
-    "pool": "every item was asked about",
-    "stable": "its predictions no longer change",
-    "unreachable": "the target is probably out of reach",
-}
-"""Why a loop ended without what it was to reach, in words; what a person ended says so itself."""
+
+def ending(reason: str) -> str:
+    """Why a loop ended without what it was to reach, in words; what a person ended says so itself."""
+    known = {
+        "budget": say("the budget is spent"),
+        "hours": say("the hours are spent"),
+        "money": say("the money is spent"),
+        "deadline": say("the deadline has come"),
+        "pool": say("every item was asked about"),
+        "stable": say("its predictions no longer change"),
+        "unreachable": say("the target is probably out of reach"),
+    }
+    return known.get(reason, reason)
+
+
+def called(verdict: Verdict) -> str:
+    """A verdict in a word or two."""
+    return {
+        Verdict.NOT_REACHED: say("not reached"),
+        Verdict.REACHED: say("reached"),
+        Verdict.LIKELY: say("likely"),
+        Verdict.CERTIFIED: say("certified"),
+    }[verdict]
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,8 +139,7 @@ class Status:
     @property
     def named(self) -> str:
         """The metric, as people call it: "accuracy", "recall of sick"."""
-        words = METRICS[self.metric].words
-        return f"{words} of {self.positive}" if self.positive else words
+        return in_words(METRICS[self.metric].words, self.positive)
 
     @property
     def is_error(self) -> bool:
@@ -157,15 +171,41 @@ class Status:
 
 def status(store: Store, now: datetime | None = None) -> Status:
     """Where the loop stands now. Raises nothing for a loop that has just begun: then most of it is zero."""
-    with store.snapshot():
-        return _status(store, now or datetime.now(UTC))
+    return Reader().status(store, now)
 
 
-def _status(store: Store, now: datetime) -> Status:
+class Reader:
+    """Reads one loop again and again: answers that were read and merged before are kept, since they only grow."""
+
+    def __init__(self) -> None:
+        self._answers: list[Annotation] = []
+        self._settings: Settings | None = None
+        self._merges: list[tuple[int, Merging]] = []
+
+    def status(self, store: Store, now: datetime | None = None) -> Status:
+        """Where the loop stands now, as `status` says it."""
+        with store.snapshot():
+            self._answers += store.annotations(after=self._answers[-1].position or 0 if self._answers else 0)
+            return _status(store, now or datetime.now(UTC), self._answers, self._merged)
+
+    def _merged(self, settings: Settings, n: int) -> Merging:
+        """What the first `n` answers come to, each item settled by itself; worth nothing after the next call."""
+        if settings != self._settings:
+            self._settings, self._merges = settings, []
+        known = [each for each in self._merges if each[0] <= n]
+        at, merging = max(known, key=lambda each: each[0], default=(0, new_merging(settings, lambda item: False)))
+        merging.add(self._answers[at:n])
+        # Two are kept: what the newest round knew lags behind what there is, and both only ever grow.
+        self._merges = [*(each for each in self._merges if each[1] is not merging), (n, merging)][-2:]
+        return merging
+
+
+def _status(
+    store: Store, now: datetime, annotations: Sequence[Annotation], merge: Callable[[Settings, int], Merging]
+) -> Status:
     settings = current_settings(store)
     imported = store.events("imported")
     facts, classes = imported[0].body if imported else {}, settings.task.classes
-    annotations = store.annotations()
     task = make_task(settings.task)
     learned = is_learned(store)
     believed = held_out(heard(store.rounds(), store.annotation_position()))
@@ -183,14 +223,16 @@ def _status(store: Store, now: datetime) -> Status:
     paused = "" if settings.stop.by_hand else settings.stop.paused
     goes_on = not stopped and not (current and at_least(current[-1].verdict, settings.stop_on))
     known = [a for a in annotations if ranked and (a.position or 0) <= upto[ranked[-1].number]]
-    merging = new_merging(settings, learned, believed)
-    merging.add(known)
+    merging = merge(settings, len(known))
     best = _best(settings, {ask.item for ask in asks if ask.purpose == Purpose.POOL}, merging.votes)
     votes, repeated = {**merging.votes}, {**merging.repeated}
-    merging.add(annotations[len(known) :])
-    merged = merging.merged
+    merging = merge(settings, len(annotations))
     if stopped:
         votes, repeated = merging.votes, merging.repeated
+        # Only now: before, an item that is settled with others would be known to be none that tests.
+        merging = new_merging(settings, learned, believed)
+        merging.add(annotations)
+    merged = merging.merged
     return Status(
         name=settings.name,
         metric=settings.target.metric,
@@ -370,10 +412,10 @@ def _found(settings: Settings, merged: Iterable[Merged]) -> int | None:
 def counted(look: Look) -> str:
     """What a look counted, in words."""
     if METRICS[look.metric].of_search:
-        return f"{look.correct} found, {look.n} of the rest drawn at random"
+        return say("{found} found, {n} of the rest drawn at random", found=look.correct, n=look.n)
     if look.metric in ("accuracy", "subset_accuracy"):
-        return f"{look.correct} of {look.n} right"
-    return f"{look.value:.3f} on {look.n} items"
+        return say("{right} of {n} right", right=look.correct, n=look.n)
+    return say("{value} on {n} items", value=f"{look.value:.3f}", n=look.n)
 
 
 def _refit(store: Store) -> Refit | None:
@@ -437,7 +479,7 @@ def sentence(status: Status) -> str:
         return f"{status.name}: not started yet."
     score = status.score
     if status.found is not None:
-        end = f"stopped ({WHY.get(status.stopped, status.stopped)})" if status.stopped else status.doing
+        end = f"stopped ({ending(status.stopped)})" if status.stopped else status.doing
         of_all = f"{status.answers} of {status.budget} answers"
         so_far = f"{status.found} of {status.positive} found with {of_all}"
         return f"{status.name}: {so_far}; {status.wanted}: {status.verdict}; {end}."
@@ -445,7 +487,7 @@ def sentence(status: Status) -> str:
         return f"{status.name}: {status.answers} of {status.budget} answers, no score yet; {status.doing}."
     reading = f"{status.named} {score.value:.3f} [{score.low:.3f} – {score.high:.3f}]"
     if status.stopped:
-        why = WHY.get(status.stopped, status.stopped)
+        why = ending(status.stopped)
         return f"{status.name}: stopped ({why}); {reading}, target {status.target:g}: {status.verdict}."
     return (
         f"{status.name}: {reading}, target {status.target:g}: {status.verdict}; "

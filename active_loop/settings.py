@@ -16,6 +16,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from .domain import Verdict
 from .errors import ConfigError, unknown_name
+from .language import say, speaking
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +61,12 @@ METRICS: Final[Mapping[str, Measure]] = {
     "spearman": Measure("rank correlation", ("number",), 0.8),
 }
 """Every metric by its name in `target.metric`. Micro-F1 of one class per item would be its accuracy."""
+
+
+def in_words(metric: str, positive: str = "") -> str:
+    """The words of a metric, with the class that it is about, if it is about one: "recall of sick"."""
+    return say("{metric} of {label}", metric=say(metric), label=positive) if positive else say(metric)
+
 
 ERRORS: Final = tuple(name for name, metric in METRICS.items() if metric.error)
 """Metrics that count errors: less is better, and a target is the most that will do."""
@@ -368,10 +375,12 @@ class Settings:
         """
         metric, bounds = self.target.metric, self.task.bounds
         if self.data.group and not self.is_search:  # whose sample is of these items, and of no others
-            return "data.group is set"
+            return say("data.group is set")
         if metric == "mae" and not (bounds and all(map(math.isfinite, bounds))):
-            return "target.metric is mae without task.bounds that are finite"
-        return "" if metric in METRICS and METRICS[metric].certifiable else f"target.metric is {metric}"
+            return say("target.metric is mae without task.bounds that are finite")
+        if metric in METRICS and METRICS[metric].certifiable:
+            return ""
+        return say("target.metric is {metric}", metric=metric)
 
     @property
     def is_search(self) -> bool:
@@ -583,9 +592,11 @@ def _check_target(settings: Settings) -> None:
             f'target.proof is "anytime", and target.metric {target.metric}: only accuracy can be tested at any time; '
             'set target.proof to "looks".'
         )
-    if target.stop_on == "certified" and settings.obstacle:
+    with speaking("en"):  # as all errors are
+        obstacle = settings.obstacle
+    if target.stop_on == "certified" and obstacle:
         raise ConfigError(
-            f'target.stop_on is "certified", and {settings.obstacle}: such a claim can at most be likely, and the loop '
+            f'target.stop_on is "certified", and {obstacle}: such a claim can at most be likely, and the loop '
             'would spend its whole budget in vain; set target.stop_on to "likely" or "auto".'
         )
 

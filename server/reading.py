@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any, Final, TypeVar
 
-from active_loop.report import Status
-from active_loop.report import status as read_status
+from active_loop.language import spoken
+from active_loop.report import Reader, Status
 from active_loop.store import Store
 
 _Read = TypeVar("_Read")
@@ -49,6 +49,7 @@ class Reading:
         self.now = now
         self._lock = threading.Lock()
         self._store: Store | None = None
+        self._reader = Reader()
         self._identity: object = None
         self._kept: dict[object, _Kept] = {}
 
@@ -72,10 +73,10 @@ class Reading:
             return found
 
     def status(self) -> Status:
-        """Where the loop stands."""
+        """Where the loop stands, in the language that is spoken now."""
         now = self.now()
         day: date = now.date()
-        return self.of(lambda store: read_status(store, now), ("status", day))
+        return self.of(lambda store: self._reader.status(store, now), ("status", day, spoken()))
 
     def close(self) -> None:
         """Close the connection; the next call opens another."""
@@ -94,5 +95,5 @@ class Reading:
     def _drop(self) -> None:
         if self._store is not None:
             self._store.close()
-        self._store, self._identity = None, None
+        self._store, self._identity, self._reader = None, None, Reader()
         self._kept.clear()

@@ -7,6 +7,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ from active_loop.errors import ConfigError, DataError
 from active_loop.export import export_rows
 from active_loop.label_studio import Annotator, LabelStudio, sign_up
 from active_loop.local_studio import LocalStudio
-from active_loop.report import status
+from active_loop.report import Reader, status
 from active_loop.session import session, suspects
 from active_loop.settings import DataSettings, LabelingSettings, StopSettings, TaskSettings, check
 
@@ -460,3 +461,36 @@ def test_what_two_people_differ_on_goes_to_the_adjudicators_own_project(
         assert made.labeling is not None
         assert made.adjudication is not None
         assert (None, made.labeling.project, made.adjudication.project) == found
+
+
+def test_where_a_loop_stands_reads_the_same_again_and_again_as_in_one_go(tmp_path: Path) -> None:
+    labels = write_points(tmp_path)
+    crowd = Crowd(("ann", "bob", "eve"), differ(labels, lambda row: row % 4 == 0))
+    loop, reader = open_loop(tmp_path, crowd, told(overlap=2, merge="dawid_skene", repeat_share=0.1)), Reader()
+    now = START + timedelta(days=1)
+    for _ in range(400):
+        if isinstance(loop.step(), Stopped):
+            break
+        assert reader.status(loop.store, now) == status(loop.store, now)
+    assert reader.status(loop.store, now).stopped
+
+
+def test_while_a_loop_runs_no_count_is_settled_by_what_only_items_to_learn_from_are(tmp_path: Path) -> None:
+    labels = write_points(tmp_path, 400)
+    crowd = Crowd(("ann", "bob", "eve"), differ(labels, lambda row: row % 2 == 0))
+    loop = open_loop(
+        tmp_path,
+        crowd,
+        settings(people={"overlap": 2, "merge": "dawid_skene"}, budget={"answers": 400}, target={"value": 0.99}),
+    )
+    alone, together = merging(loop.settings, lambda item: False), merging(loop.settings, loop.standing.is_learned)
+    read, differed = 0, 0
+    while not isinstance(loop.step(), Stopped) and differed < 3:
+        new = loop.store.annotations(after=read)
+        read += len(new)
+        for found in (alone, together):
+            found.add(new)
+        disputed = [sum(each.disputed for each in found.merged.values()) for found in (alone, together)]
+        assert status(loop.store).disputed == disputed[0]
+        differed += disputed[0] != disputed[1]
+    assert differed == 3, "otherwise nothing is shown"
