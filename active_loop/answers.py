@@ -13,6 +13,7 @@ import numpy as np
 
 from . import label_studio
 from .domain import IMPORTED, Annotation, Answer, AnswerKind, Outcome, Round
+from .language import say
 from .merge import Merging, Parse, Together
 from .settings import Settings
 from .tasks import Task, make_task
@@ -56,7 +57,7 @@ def reader(task: Task, people: Collection[str] = ()) -> Parse:
 
     def read(annotation: Annotation) -> Answer:
         if people and annotation.person not in people and annotation.source != IMPORTED:
-            return Answer(Outcome.INVALID, problem=f"{annotation.person} is not among people.annotators")
+            return Answer(Outcome.INVALID, problem=say("{name} is not among people.annotators", name=annotation.person))
         if annotation.kind == AnswerKind.SKIPPED:
             return Answer(Outcome.SKIP)
         if annotation.source.startswith(label_studio.SOURCE):

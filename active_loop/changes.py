@@ -13,6 +13,7 @@ from typing import Any, Self
 
 from .domain import COLD_START, Decision, Split, Verdict
 from .errors import ConfigError
+from .language import say, say_n
 from .settings import METRICS, LookPlan, Settings, differences, from_json
 from .stopping import in_force
 from .store import Store
@@ -66,16 +67,26 @@ class Change:
     @property
     def sentence(self) -> str:
         """What it does to the certificate, in one sentence."""
-        what = "a look was asked for by hand" if self.keys == (LOOK,) else f"{', '.join(self.keys)} changed"
+        by_hand = self.keys == (LOOK,)
+        what = say("a look was asked for by hand") if by_hand else say("{keys} changed", keys=", ".join(self.keys))
         if not self.first:
-            return f"{what} before any score was shown: the claim is the new one, and costs nothing."
-        settle = "; before it, the model has to settle again" if self.settles else ""
-        before = "the look" if self.looks == 1 else f"the {self.looks} looks"
-        spent = f" The error that {before} before spent stays spent." if self.looks else ""
-        return (
-            f"{what} after scores were shown: the next look uses test items whose answers nobody has seen, of which "
-            f"{self.left} are left{settle}.{spent}"
+            return say(
+                "{what} before any score was shown: the claim is the new one, and costs nothing.",
+                what=what,
+            )
+        spent = say_n(
+            " The error that the look before spent stays spent.",
+            " The error that the {n} looks before spent stays spent.",
+            self.looks,
         )
+        effect = say(
+            "{what} after scores were shown: the next look uses test items whose answers nobody has seen, of which "
+            "{left} are left{settle}.",
+            what=what,
+            left=self.left,
+            settle=say("; before it, the model has to settle again") if self.settles else "",
+        )
+        return f"{effect}{spent if self.looks else ''}"
 
 
 def change_of(store: Store, settings: Settings) -> Change | None:

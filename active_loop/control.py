@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 
 from .domain import COLD_START, Ask, Purpose, Round
 from .evaluate import Codes, lower_bound, metric_for, upper_bound
-from .settings import METRICS, TargetSettings, is_mixture, positive_class
+from .language import say
+from .settings import METRICS, TargetSettings, in_words, is_mixture, positive_class
 from .tasks import Task
 
 Reals = NDArray[np.float64]
@@ -167,14 +168,20 @@ def drawn(asks: Sequence[Ask], labels: Mapping[int, str]) -> Drawn:
 
 def obstacle(k: int, n: int, grouped: bool) -> str:
     """Why the two sides cannot be compared; empty if they can be."""
-    if grouped:
-        return "items of one group are not independent, and an interval would be too narrow"
+    return _too_few(k, n) or (_grouped() if grouped else "")
+
+
+def _too_few(k: int, n: int) -> str:
     short = []
     if k < FEWEST_LABELS:
-        short.append(f"there are {k} labels a side, and {FEWEST_LABELS} are the fewest")
+        short.append(say("there are {n} labels a side, and {fewest} are the fewest", n=k, fewest=FEWEST_LABELS))
     if n < FEWEST_TESTED:
-        short.append(f"there are {n} test answers, and {FEWEST_TESTED} are the fewest")
+        short.append(say("there are {n} test answers, and {fewest} are the fewest", n=n, fewest=FEWEST_TESTED))
     return "; ".join(short)
+
+
+def _grouped() -> str:
+    return say("items of one group are not independent, and an interval would be too narrow")
 
 
 def compare(
@@ -235,33 +242,59 @@ def paired_interval(won: int, lost: int, n: int) -> tuple[float, float]:
 def named(target: TargetSettings, classes: Sequence[str]) -> str:
     """The metric, as people call it: "accuracy", "recall of sick"."""
     metric = METRICS[target.metric]
-    return f"{metric.words} of {positive_class(target, classes)}" if metric.of_one_class else metric.words
+    return in_words(metric.words, positive_class(target, classes) if metric.of_one_class else "")
 
 
 def sentence(control: Control) -> str:
     """Whether choosing was worth it, and for what that was measured; the interval is never rounded in our favour."""
     found = control.compared
     if found is None:
-        return f"Whether choosing was worth it cannot be said: {control.obstacle}."
-    shared = f" beside {control.shared} that both share" if control.shared else ""
-    low, high = math.floor(round(found.low * 1000, 6)) / 1000, math.ceil(round(found.high * 1000, 6)) / 1000
-    measured = (
-        f"With {control.k} labels a side{shared}, chosen items gave {control.metric} {found.chosen:.3f} and random "
-        f"ones {found.random:.3f} on {control.n} test answers (difference {found.gain:.3f}, 95 % interval "
-        f"{low:.3f} to {high:.3f})"
-    )
+        why = _too_few(control.k, control.n) or _grouped()  # it is recorded in English
+        return say("Whether choosing was worth it cannot be said: {why}.", why=why)
+    measured = _measured(control, found)
     if (found.low > 0 or found.high < 0) and found.is_luck:
-        return (
-            f"{measured}; but {found.as_far} of {found.deals} random halves of the same labels differ as much: that "
-            "can be luck, and nothing is claimed."
+        return say(
+            "{measured}; but {as_far} of {deals} random halves of the same labels differ as much: that can be luck, "
+            "and nothing is claimed.",
+            measured=measured,
+            as_far=found.as_far,
+            deals=found.deals,
         )
     if found.low > 0:
-        return f"{measured}, more than in {found.deals} random halves of the same labels: choosing was worth it here."
-    if found.high < 0:
-        return (
-            f"{measured}, more than in {found.deals} random halves of the same labels: random items were better here."
+        return say(
+            "{measured}, more than in {deals} random halves of the same labels: choosing was worth it here.",
+            measured=measured,
+            deals=found.deals,
         )
-    return f"{measured}: no difference can be shown with {control.k} labels a side; nothing is claimed."
+    if found.high < 0:
+        return say(
+            "{measured}, more than in {deals} random halves of the same labels: random items were better here.",
+            measured=measured,
+            deals=found.deals,
+        )
+    return say(
+        "{measured}: no difference can be shown with {k} labels a side; nothing is claimed.",
+        measured=measured,
+        k=control.k,
+    )
+
+
+def _measured(control: Control, found: Comparison) -> str:
+    low, high = math.floor(round(found.low * 1000, 6)) / 1000, math.ceil(round(found.high * 1000, 6)) / 1000
+    words, _, positive = control.metric.partition(" of ")  # as `named` wrote it, in English
+    return say(
+        "With {k} labels a side{shared}, chosen items gave {metric} {chosen} and random ones {random} on {n} test "
+        "answers (difference {gain}, 95 % interval {low} to {high})",
+        k=control.k,
+        shared=say(" beside {n} that both share", n=control.shared) if control.shared else "",
+        metric=in_words(words, positive),
+        chosen=f"{found.chosen:.3f}",
+        random=f"{found.random:.3f}",
+        n=control.n,
+        gain=f"{found.gain:.3f}",
+        low=f"{low:.3f}",
+        high=f"{high:.3f}",
+    )
 
 
 def sentence_of_drawn(found: Drawn) -> str:
@@ -270,10 +303,15 @@ def sentence_of_drawn(found: Drawn) -> str:
         return ""
     most = Counter(found.classes).most_common(_CLASSES_NAMED)
     classes = ", ".join(f"{name}: {_share(count, found.n)}" for name, count in most)
-    more = f" and {len(found.classes) - len(most)} more classes" if len(found.classes) > len(most) else ""
-    return (
-        f"Of what nobody had been asked about, chance drew {found.n} items ({classes}{more}). The model of their round "
-        f"had predicted {found.right} right before anybody answered: {_share(found.right, found.n)}."
+    left = len(found.classes) - len(most)
+    return say(
+        "Of what nobody had been asked about, chance drew {n} items ({classes}{more}). The model of their round had "
+        "predicted {right} right before anybody answered: {share}.",
+        n=found.n,
+        classes=classes,
+        more=say(" and {n} more classes", n=left) if left else "",
+        right=found.right,
+        share=_share(found.right, found.n),
     )
 
 

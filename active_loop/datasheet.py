@@ -15,6 +15,7 @@ from .changes import current_settings, ended
 from .domain import Annotation
 from .export import ExportRow, export_rows
 from .instructions import Instructions, versions
+from .language import say
 from .settings import Settings
 from .store import Store
 
@@ -77,7 +78,7 @@ class DataSheet:
 
     def without_persons(self) -> DataSheet:
         """The same without what may tell of a person: items by number alone, and people too."""
-        names = {each.name: f"person {number}" for number, each in enumerate(self.labellers, 1)}
+        names = {each.name: say("person {n}", n=number) for number, each in enumerate(self.labellers, 1)}
         return replace(
             self,
             rows=tuple(
@@ -154,7 +155,7 @@ def _labellers(answers: Iterable[Annotation]) -> Iterable[Labeller]:
 
 
 def _renamed(people: str, names: Mapping[str, str]) -> str:
-    return ";".join(names.get(person, "a person") for person in people.split(";") if person)
+    return ";".join(names.get(person, say("a person")) for person in people.split(";") if person)
 
 
 def _model(record: Mapping[str, object], settings: Settings) -> str:

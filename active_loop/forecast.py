@@ -21,6 +21,7 @@ from scipy import special
 
 from .chances import SURE, Proof
 from .domain import Score, Verdict
+from .language import say
 from .settings import ERRORS, METRICS, LookPlan, Settings
 
 FEWEST_ROUNDS: Final = 5
@@ -298,42 +299,60 @@ def _dates(answers: Band, pace: Pace) -> tuple[str, str, str] | None:
 def sentence(told: Forecast, target: float) -> str:
     """The forecast as people read it, without false precision."""
     if told.out_of_reach > _PROBABLE:
-        why = f"no model can be measured above {told.best:.2f}" if told.best < 1 and told.best < target else ""
-        return (
-            "This target is probably out of reach with "
-            + (f"this much disagreement: {why}" if why else "these features")
-            + f" (chance {_percent(told.out_of_reach)})."
-        )
+        return _out_of_reach(told, target)
     if told.learn is None or told.unproven > _PROBABLE:
-        return (
-            "This target can probably not be proven by the looks that are left: "
-            f"that takes a model at {told.needed:.3f}, which is out of reach with a chance of "
-            f"{_percent(told.unproven)}."
+        return say(
+            "This target can probably not be proven by the looks that are left: that takes a model at {needed}, which "
+            "is out of reach with a chance of {chance}.",
+            needed=f"{told.needed:.3f}",
+            chance=_percent(told.unproven),
         )
-    answers = f"{_band(told.learn, _count)} more answers" if told.learn.high >= 1 else "no more answers"
-    needs = ", ".join([f"{answers} to learn and {rounded(told.test)} to test", *_cost(told)])
-    return (
-        f"{'About ' if told.learn.high >= 1 else 'Probably '}{needs}; "
-        f"{_percent(told.out_of_reach)} chance that the target is out of reach with these features, "
-        f"{_percent(told.enough)} that the budget is enough."
+    test = rounded(told.test)
+    if told.learn.high >= 1:
+        needs = say(
+            "About {learn} more answers to learn and {test} to test", learn=_band(told.learn, _count), test=test
+        )
+    else:
+        needs = say("Probably no more answers to learn and {test} to test", test=test)
+    chances = say(
+        "{out} chance that the target is out of reach with these features, {enough} that the budget is enough.",
+        out=_percent(told.out_of_reach),
+        enough=_percent(told.enough),
     )
+    return f"{', '.join([needs, *_cost(told)])}; {chances}"
+
+
+def _out_of_reach(told: Forecast, target: float) -> str:
+    chance = _percent(told.out_of_reach)
+    if told.best < 1 and told.best < target:
+        return say(
+            "This target is probably out of reach with this much disagreement: no model can be measured above {best} "
+            "(chance {chance}).",
+            best=f"{told.best:.2f}",
+            chance=chance,
+        )
+    return say("This target is probably out of reach with these features (chance {chance}).", chance=chance)
 
 
 def _cost(told: Forecast) -> Iterator[str]:
     if told.hours:
-        yield f"{_band(told.hours, _figure)} hours"
+        yield say("{hours} hours", hours=_band(told.hours, _figure))
     if told.money:
-        yield f"{_band(told.money, _figure)} in money"
+        yield say("{money} in money", money=_band(told.money, _figure))
     if told.dates:
         low, middle, high = told.dates
         year = low[:4] == middle[:4] == high[:4]
-        within = f" ({low[5:] if year else low} to {high[5:] if year else high})" if low != high else ""
-        yield f"{middle}{within} at your pace"
+        ends = (low[5:], high[5:]) if year else (low, high)
+        yield say("{day} at your pace", day=middle if low == high else _within(middle, *ends))
 
 
 def _band(band: Band, words: Callable[[float], str]) -> str:
     low, middle, high = (words(each) for each in (band.low, band.middle, band.high))
-    return middle if low == high else f"{middle} ({low} to {high})"
+    return middle if low == high else _within(middle, low, high)
+
+
+def _within(middle: str, low: str, high: str) -> str:
+    return say("{middle} ({low} to {high})", middle=middle, low=low, high=high)
 
 
 def _count(number: float) -> str:
@@ -364,4 +383,4 @@ def _percent(share: float) -> str:
     >>> _percent(0.001), _percent(0.223), _percent(1.0)
     ('below 1 %', '22 %', 'above 99 %')
     """
-    return "below 1 %" if share < 0.01 else "above 99 %" if share > 0.99 else f"{100 * share:.0f} %"
+    return say("below 1 %") if share < 0.01 else say("above 99 %") if share > 0.99 else f"{100 * share:.0f} %"

@@ -9,6 +9,7 @@ from typing import Final
 
 from .domain import Score
 from .evaluate import lower_bound, more_to_certify
+from .language import say
 from .settings import LookPlan, Settings
 
 _OF_ALL_ITEMS: Final = ("accuracy", "subset_accuracy")
@@ -40,11 +41,14 @@ def hindrance(settings: Settings, plan: LookPlan, looked: int, reading: Score | 
     'with this test set if the model stays at 0.930: that takes about 400 test labels, and there are 60'
     """
     if settings.obstacle:
-        return f"at all: {settings.obstacle}"
+        return say("at all: {why}", why=settings.obstacle)
     if settings.target.metric not in _OF_ALL_ITEMS:
         return ""  # of a search, the sample that it takes is told with the plan
     if best <= settings.target.value:
-        return f"with these annotators' agreement: where they differ so much, no model can show more than {best:.3f}"
+        return say(
+            "with these annotators' agreement: where they differ so much, no model can show more than {best}",
+            best=f"{best:.3f}",
+        )
     return _by_size(settings, plan, looked) or _by_quality(settings, plan, looked, reading)
 
 
@@ -57,7 +61,7 @@ def _by_size(settings: Settings, plan: LookPlan, looked: int) -> str:
     n, most = max(bounds.items(), key=lambda pair: pair[1])
     if most >= settings.target.value:
         return ""
-    return f"with this test set: even {n} of {n} right would prove only {most:.3f}"
+    return say("with this test set: even {n} of {n} right would prove only {most}", n=n, most=f"{most:.3f}")
 
 
 def _by_quality(settings: Settings, plan: LookPlan, looked: int, reading: Score | None) -> str:
@@ -65,7 +69,9 @@ def _by_quality(settings: Settings, plan: LookPlan, looked: int, reading: Score 
     more, most = more_test_labels(settings, looked, reading), plan.m(looked + _LOOKS)
     if more is None or reading is None or reading.n + more <= most:
         return ""
-    return (
-        f"with this test set if the model stays at {reading.value:.3f}: that takes about {reading.n + more} test "
-        f"labels, and there are {most}"
+    return say(
+        "with this test set if the model stays at {value}: that takes about {needed} test labels, and there are {most}",
+        value=f"{reading.value:.3f}",
+        needed=reading.n + more,
+        most=most,
     )

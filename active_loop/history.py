@@ -16,8 +16,9 @@ from .control import Control, sentence
 from .domain import COLD_START, Event, Look, Round, Score, Verdict
 from .language import say, say_n
 from .refit import Refit
-from .report import WHY, counted
-from .settings import Settings, differences, from_json, time_zone
+from .refit import obstacle as obstacle_of
+from .report import called, counted, ending
+from .settings import METRICS, Settings, differences, from_json, time_zone
 from .store import Store
 
 KINDS: Final = ("rounds", "looks", "settings", "data", "events")
@@ -102,19 +103,19 @@ def history(store: Store) -> History:
         settings = current_settings(store)
         over = ended(store, settings) is not None
         scores = {score.round: score for score in store.scores() if score.metric == settings.target.metric}
-        rounds = store.rounds()
+        rounds, looks = store.rounds(), store.looks()
         lines = tuple(_line(round_, scores.get(round_.number), over) for round_ in rounds)
         events = [event for event in store.events() if event.kind != "changed"]
         # Of what has the same time, the later here came later.
         entries = [
             *_settings(store, over),
-            *(_event(event, over) for event in events if event.kind in _BEGINNING),
+            *(_event(event, over, looks) for event in events if event.kind in _BEGINNING),
             *(_round(round_, line, over, settings) for round_, line in zip(rounds, lines, strict=True)),
-            *map(_look, store.looks()),
-            *(_event(event, over) for event in events if event.kind not in _BEGINNING),
+            *map(_look, looks),
+            *(_event(event, over, looks) for event in events if event.kind not in _BEGINNING),
         ]
         in_order = sorted(entries, key=lambda entry: entry.at)[::-1]
-        return History(tuple(in_order), lines, tuple(store.looks()))
+        return History(tuple(in_order), lines, tuple(looks))
 
 
 # rounds
@@ -201,7 +202,7 @@ def _look(look: Look) -> Entry:
         (say("Counted"), counted(look)),
         (say("Reading"), f"{look.value:.3f} [{look.low:.3f} – {look.high:.3f}]"),
         (say("Proven bound"), f"{look.bound:.4f}"),
-        (say("Target"), f"{look.metric} {look.target:g}"),
+        (say("Target"), f"{say(METRICS[look.metric].words)} {look.target:g}"),
         (say("Chance that the target holds"), _share(look.posterior)),
         (say("Error spent"), f"{100 * look.level:.3g} %"),
     )
@@ -269,7 +270,9 @@ def _value(settings: Settings, key: str) -> str:
 # what else happened
 
 
-def _event(event: Event, over: bool) -> Entry:
+def _event(event: Event, over: bool, looks: Sequence[Look]) -> Entry:
+    if event.kind == "refitted":
+        return _refitted(event, over, looks)
     told = _TOLD.get(event.kind)
     if told is None:
         return Entry(event.at, "events", event.kind)
@@ -301,22 +304,38 @@ def _imported(event: Event, over: bool) -> Entry:
 
 def _stopped(event: Event, over: bool) -> Entry:
     body = event.body
-    why = {"target": say("the target was reached")}.get(body["reason"]) or WHY.get(body["reason"], body["reason"])
+    known = {"target": say("the target was reached"), "by hand": say("by hand")}
     facts = (
-        (say("Verdict"), str(body["verdict"])),
+        (say("Verdict"), called(Verdict(body["verdict"]))),
         (say("Said by a person"), str(body.get("because", ""))),
-        *((str(name), _written(value)) for name, value in body.get("limits", {}).items() if value),
+        *((_limit(name), _written(value)) for name, value in body.get("limits", {}).items() if value),
     )
+    why = known.get(body["reason"]) or ending(body["reason"])
     return Entry(event.at, "events", say("The loop stopped: {why}.", why=why), facts=_there(facts))
 
 
-def _refitted(event: Event, over: bool) -> Entry:
+def _limit(name: str) -> str:
+    """What may end a loop, by the name that a stop keeps it under."""
+    known = {
+        "budget": say("budget"),
+        "hours": say("hours"),
+        "money": say("money"),
+        "deadline": say("deadline"),
+        "by hand": say("by hand"),
+        "stable": say("stable"),
+        "unreachable": say("unreachable"),
+    }
+    return known.get(name, name)
+
+
+def _refitted(event: Event, over: bool, looks: Sequence[Look]) -> Entry:
     found = Refit.of(event.body)
+    made = next((look for look in looks if look.number == found.look), None)
     facts = (
         (say("Labels learned from"), f"{found.n_labels}"),
         (say("Predictions that differ"), say("{differing} of {n}", differing=found.differing, n=found.n)),
         (say("Proven bound"), f"{found.bound:.4f}"),
-        (say("Obstacle"), found.obstacle),
+        (say("Obstacle"), obstacle_of(made, found.n) if found.obstacle and made else found.obstacle),
     )
     what = say("A model learned from all answers.")
     return Entry(event.at, "events", what, facts=_there(facts) if over else ())
@@ -339,7 +358,6 @@ _TOLD: Final[Mapping[str, Callable[[Event, bool], Entry]]] = {
     "created": _created,
     "imported": _imported,
     "stopped": _stopped,
-    "refitted": _refitted,
     "control": _compared,
     "suspects": _suspected,
 }

@@ -13,6 +13,7 @@ from typing import Any
 
 from .domain import Look
 from .evaluate import upper_bound
+from .language import say
 
 METRICS = ("accuracy", "subset_accuracy")
 """Metrics that lose at most d when predictions change on a share d of the items."""
@@ -60,7 +61,7 @@ def refit(look: Look, n_labels: int, differing: int, n: int) -> Refit:
 def obstacle(look: Look, n: int) -> str:
     """Why the certificate cannot be carried over to any other model; empty if it may be."""
     if look.metric == "found":
-        return "what people found is no model's work"
+        return say("what people found is no model's work")
     if look.metric not in METRICS:
-        return f"what {look.metric} loses when predictions change is not bounded by their share"
-    return "" if n else "every reserved item has an answer"
+        return say("what {metric} loses when predictions change is not bounded by their share", metric=look.metric)
+    return "" if n else say("every reserved item has an answer")

@@ -25,7 +25,7 @@ from .driver import Unreachable
 from .forecast import sentence as left
 from .instructions import Instructions
 from .refit import Refit
-from .report import WHY, CurvePoint, Status, counted, sentence
+from .report import CurvePoint, Status, counted, ending, sentence
 from .session import Addresses, Notice, Starting
 from .stopping import LIKELY_WRONG
 
@@ -212,7 +212,7 @@ def _bound(look: Look, status: Status) -> str:
 
 
 def _why(status: Status) -> str:
-    return WHY.get(status.stopped, status.stopped)
+    return ending(status.stopped)
 
 
 def _refit_sentence(refit: Refit) -> str:

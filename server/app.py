@@ -48,22 +48,9 @@ HEADERS: Final = {
     "X-Frame-Options": "DENY",
 }
 
-NAVIGATION: Final = {
-    "index": "Overview",
-    "items.listing": "Items",
-    "map.index": "Map",
-    "model.index": "Model",
-    "people.index": "People",
-    "record.index": "Record",
-    "controls.index": "Controls",
-}
-"""The pages that each page leads to, and what they are called."""
-
-_SENTENCES: Final = {
-    403: "This is for the loop's owner, on a page of this dashboard.",
-    404: "There is no such page here.",
-    405: "This address does not take that kind of request.",
-}
+_PAGES: Final = "index items.listing map.index model.index people.index record.index controls.index"
+NAVIGATION: Final = tuple(_PAGES.split())
+"""The pages that each page leads to."""
 
 
 def create_app(
@@ -137,6 +124,7 @@ def bare_app(access: Access, language: str) -> Flask:
     app.before_request(lambda: speak(visit.language()))
     app.before_request(_refuse)
     app.after_request(_harden)
+    app.teardown_request(lambda error: speak("en"))  # threads are used again
     app.register_error_handler(FolderError, _folder_error)
     app.register_error_handler(HTTPException, _http_error)
     app.register_error_handler(Exception, _unexpected)
@@ -145,8 +133,9 @@ def bare_app(access: Access, language: str) -> Flask:
 
 def _everywhere() -> dict[str, Any]:
     """What every page can show: where it leads, in which languages it can be read, and what its forms carry."""
+    names = (say("Overview"), say("Items"), say("Map"), say("Model"), say("People"), say("Record"), say("Controls"))
     return {
-        "navigation": [(at, name) for at, name in NAVIGATION.items() if at in current_app.view_functions],
+        "navigation": [each for each in zip(NAVIGATION, names, strict=True) if each[0] in current_app.view_functions],
         "languages": LANGUAGES,
         "spoken": spoken(),
         "is_owner": visit.is_owner(),
@@ -221,8 +210,13 @@ def _folder_error(error: FolderError) -> Response:
 
 def _http_error(error: HTTPException) -> Response:
     code = error.code or 500
-    sentence = _SENTENCES.get(code, "This request cannot be answered.")
-    response = _say(code, say(sentence), say("The dashboard is at {place}.", place=url_for("index")))
+    known = {
+        403: say("This is for the loop's owner, on a page of this dashboard."),
+        404: say("There is no such page here."),
+        405: say("This address does not take that kind of request."),
+    }
+    sentence = known.get(code) or say("This request cannot be answered.")
+    response = _say(code, sentence, say("The dashboard is at {place}.", place=url_for("index")))
     for name, value in error.get_headers(request.environ):
         if name == "Allow":
             response.headers[name] = value

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from active_loop.domain import Look
 from active_loop.forecast import Band
 from active_loop.language import say
-from active_loop.report import CurvePoint, Status
+from active_loop.report import CurvePoint, Status, called
 
 from .words import bound, metric, number, side, target
 
@@ -112,7 +112,7 @@ def draw(status: Status, width: float, height: float) -> Chart | None:
         bottom=height - _BOTTOM,
         x_ticks=tuple(Tick(x(v), f"{v:g}") for v in ticks(0, x.high, 4 if width < 500 else 8)),
         y_ticks=tuple(Tick(y(v), text) for v, text in _written(ticks(y.low, y.high, 5))),
-        target=Tick(y(status.target), f"target {target(status)}"),
+        target=Tick(y(status.target), say("target {value}", value=target(status))),
         band=_band(points, x, y),
         line=_path([(x(p.answers), y(p.value or 0)) for p in points]),
         ahead=_area([(x(n), y(max(band.low, y.low)), y(min(band.high, y.high))) for n, band in ahead]),
@@ -219,20 +219,32 @@ def _mark(look: Look, status: Status, row: int, x: float, y: _Scale, width: floa
         y_text=12 + _ROW * (row % 3),
         x_text=round(x + (5 if left else -5), 1),
         anchor="start" if left else "end",
-        label=f"look {look.number}: {look.verdict}",
+        label=say("look {n}: {verdict}", n=look.number, verdict=called(look.verdict)),
         verdict=look.verdict.replace(" ", "-"),
-        text=f"look {look.number}: {number(look.value)}, {side(status)} {bound(look, status)}, {look.verdict}",
+        text=say(
+            "look {n}: {value}, {side} {bound}, {verdict}",
+            n=look.number,
+            value=number(look.value),
+            side=side(status),
+            bound=bound(look, status),
+            verdict=called(look.verdict),
+        ),
     )
 
 
 def _reading(point: CurvePoint) -> str:
-    interval = f"{number(point.low)}–{number(point.high)}"
-    return f"round {point.round}, {point.answers} answers: {number(point.value)} [{interval}]"
+    reading = f"{number(point.value)} [{number(point.low)}–{number(point.high)}]"
+    return say("round {n}, {answers} answers: {reading}", n=point.round, answers=point.answers, reading=reading)
 
 
 def _title(status: Status, points: list[CurvePoint]) -> str:
     first, last = points[0], points[-1]
-    return (
-        f"Learning curve: {metric(status)} {number(first.value)} after {first.answers} answers, "
-        f"{number(last.value)} after {last.answers}; the target is {target(status)}."
+    return say(
+        "Learning curve: {metric} {first} after {few} answers, {last} after {many}; the target is {target}.",
+        metric=metric(status),
+        first=number(first.value),
+        few=first.answers,
+        last=number(last.value),
+        many=last.answers,
+        target=target(status),
     )

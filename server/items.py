@@ -158,7 +158,7 @@ def content_of(values: Mapping[str, Any]) -> Content:
     if isinstance(picture, Path):
         if picture.suffix.lower() in PICTURES:
             return Content(picture=picture)
-        return Content(missing=f"{picture.name} is no picture that can be shown")
+        return Content(missing=say("{name} is no picture that can be shown", name=picture.name))
     row = values.get("row")
     fields = row if isinstance(row, Mapping) else values
     return Content(tuple((name, str(value)) for name, value in fields.items()))

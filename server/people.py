@@ -129,5 +129,5 @@ def _seconds(found: Seconds) -> Bars:
     said = [
         say_n("{time}: {n} answer", "{time}: {n} answers", n, time=text) for n, text in zip(counts, texts, strict=True)
     ]
-    ticks = [(float(place), f"{edge}" if place <= last else f"{edge} s") for place, edge in enumerate(edges)]
+    ticks = [(float(place), f"{edge}" if place <= last else say("{n} s", n=edge)) for place, edge in enumerate(edges)]
     return bars.draw(counts, said, ticks, say("Answers by the time they took. {half}.", half=_half(found)))

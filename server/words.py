@@ -21,7 +21,7 @@ from active_loop.domain import Look, Outcome, Verdict
 from active_loop.forecast import rounded
 from active_loop.forecast import sentence as left
 from active_loop.language import say, say_n
-from active_loop.report import CurvePoint, Status
+from active_loop.report import CurvePoint, Status, called
 from active_loop.stopping import LIKELY_WRONG
 
 _PUBLIC: Final = (
@@ -136,10 +136,17 @@ def control(status: Status) -> list[str]:
 
 def state(status: Status) -> str:
     """What the loop is doing, in a few words."""
-    doing = status.doing.partition(" (")[0]
+    doing, _, why = status.doing.partition(" (")[0].partition(": ")
     if doing == "training" and status.fit_s:
         return say("training, which took {span} the last time", span=span(max(1.0, status.fit_s)))
-    return say(doing)
+    return {
+        "stopped": say("stopped"),
+        "not started": say("not started"),
+        "paused": say("paused: {why}", why=why),
+        "training": say("training"),
+        "waiting for people": say("waiting for people"),
+        "choosing what to ask": say("choosing what to ask"),
+    }[doing]
 
 
 def facts(status: Status, now: datetime) -> list[Fact]:
@@ -179,15 +186,6 @@ def claim(status: Status) -> str:
     return f"{metric(status)} {'≤' if status.is_error else '≥'} {target(status)}"
 
 
-def verdict(found: Verdict) -> str:
-    return {
-        Verdict.NOT_REACHED: say("not reached"),
-        Verdict.REACHED: say("reached"),
-        Verdict.LIKELY: say("likely"),
-        Verdict.CERTIFIED: say("certified"),
-    }[found]
-
-
 def meanings(status: Status) -> list[tuple[str, str]]:
     """The verdicts that the looks gave, each with what it means."""
     means = {
@@ -200,7 +198,26 @@ def meanings(status: Status) -> list[tuple[str, str]]:
         Verdict.CERTIFIED: say("the bound is at the target or better, so the target is proven at this level."),
     }
     given = {look.verdict for look in status.looks}
-    return [(verdict(found), meaning) for found, meaning in means.items() if found in given]
+    return [(called(found), meaning) for found, meaning in means.items() if found in given]
+
+
+def kind(name: str) -> str:
+    """A word that is kept in files, such as how an item was chosen, as people read it; names stay what they are."""
+    known = {
+        "text": say("text"),
+        "image": say("image"),
+        "table": say("table"),
+        "majority": say("majority"),
+        "random": say("random"),
+        "imported": say("imported"),
+        "skip": say("skipped"),
+        "unsure": say("unsure"),
+        "broken": say("broken"),
+        "invalid": say("not usable"),
+        "retracted": say("withdrawn"),
+        "disputed": say("disputed"),
+    }
+    return known.get(name, name)
 
 
 def counted(look: Look) -> str:
@@ -242,9 +259,14 @@ def span(seconds: float) -> str:
     """
     whole = int(seconds)
     days, hours, minutes = whole // 86400, whole // 3600 % 24, whole // 60 % 60
-    parts = [(days, say("d")), (hours, say("h")), (minutes, say("min")), (whole % 60, say("s"))]
+    parts = [
+        (days, say("{n} d", n=days)),
+        (hours, say("{n} h", n=hours)),
+        (minutes, say("{n} min", n=minutes)),
+        (whole % 60, say("{n} s", n=whole % 60)),
+    ]
     first = next((place for place, (count, _) in enumerate(parts) if count), 3)
-    return " ".join(f"{count} {unit}" for count, unit in parts[first : first + 2] if count) or f"0 {say('s')}"
+    return " ".join(text for count, text in parts[first : first + 2] if count) or say("{n} s", n=0)
 
 
 def age(since: datetime, now: datetime) -> str:

@@ -190,7 +190,8 @@ def test_each_case_has_its_sentence_and_none_claims_what_was_not_measured() -> N
 
 def test_too_small_an_arm_is_said_with_both_numbers() -> None:
     assert obstacle(20, 30, grouped=False) == ""
-    assert sentence(control(0, 0, obstacle(19, 29, grouped=False))) == (
+    few = replace(control(0, 0, obstacle(19, 29, grouped=False)), k=19, n=29)
+    assert sentence(few) == (
         "Whether choosing was worth it cannot be said: there are 19 labels a side, and 20 are the fewest; "
         "there are 29 test answers, and 30 are the fewest."
     )
