@@ -18,7 +18,7 @@ from .language import say, say_n
 from .refit import Refit
 from .refit import obstacle as obstacle_of
 from .report import called, counted, ending
-from .settings import METRICS, Settings, differences, from_json, time_zone
+from .settings import METRICS, Settings, differences, from_json, in_words, time_zone
 from .store import Store
 
 KINDS: Final = ("rounds", "looks", "settings", "data", "events")
@@ -202,7 +202,7 @@ def _look(look: Look) -> Entry:
         (say("Counted"), counted(look)),
         (say("Reading"), f"{look.value:.3f} [{look.low:.3f} – {look.high:.3f}]"),
         (say("Proven bound"), f"{look.bound:.4f}"),
-        (say("Target"), f"{say(METRICS[look.metric].words)} {look.target:g}"),
+        (say("Target"), f"{in_words(METRICS[look.metric].words)} {look.target:g}"),
         (say("Chance that the target holds"), _share(look.posterior)),
         (say("Error spent"), f"{100 * look.level:.3g} %"),
     )

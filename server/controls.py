@@ -20,7 +20,7 @@ from active_loop.config import strategies_for
 from active_loop.errors import ActiveLoopError, ConfigError
 from active_loop.language import say
 from active_loop.orders import Board, Orders, Proposal, board, differing, propose
-from active_loop.settings import METRICS, Settings, measure, metrics_of
+from active_loop.settings import METRICS, Settings, in_words, measure, metrics_of
 from active_loop.standing import FEWEST_ANSWERS
 
 from .reading import Reading
@@ -102,7 +102,9 @@ def _page(reading: Reading, orders: Orders, problem: str = "") -> tuple[str, int
 def _choices(told: Settings) -> dict[str, Any]:
     """What the forms let people choose from."""
     learned, strategies = told.task.learned, strategies_for(told)
-    metrics = {name: METRICS[name].words for name in metrics_of(learned) if METRICS[name].of_search == told.is_search}
+    metrics = {
+        name: in_words(METRICS[name].words) for name in metrics_of(learned) if METRICS[name].of_search == told.is_search
+    }
     return {
         "metrics": metrics,
         "strategies": strategies if told.query.strategy in strategies else [told.query.strategy, *strategies],
@@ -140,7 +142,7 @@ def _wanted(name: str, told: Settings, now: Board, typed: Typed) -> Settings:
 
 
 def _pause(told: Settings, now: Board, typed: Typed) -> Settings:
-    why = _reason(typed) or "the owner paused it on the dashboard"
+    why = _reason(typed) or say("the owner paused it on the dashboard")
     return replace(told, stop=replace(told.stop, paused=why))
 
 

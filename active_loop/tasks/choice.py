@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from ..domain import Answer, Consensus, Outcome
 from ..errors import DataError, unknown_name
+from ..language import say
 from ..settings import TaskSettings, metrics_of
 from .reading import (
     BROKEN,
-    EMPTY,
     OUTCOMES,
     UNSURE,
     check_columns,
     chosen_texts,
+    empty,
     invalid,
     normalise,
     not_text,
@@ -69,9 +70,9 @@ class SingleChoice:
             return not_text(given)
         chosen = list(dict.fromkeys(texts))
         if not chosen:
-            return EMPTY
+            return empty()
         if len(chosen) > 1:
-            return invalid(f"{len(chosen)} choices where one is allowed: {', '.join(chosen)}")
+            return invalid(say("{n} choices where one is allowed: {choices}", n=len(chosen), choices=", ".join(chosen)))
         return self._meaning(chosen[0])
 
     def encode(self, labels: Sequence[str]) -> NDArray[np.int64]:

@@ -11,14 +11,15 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
 
 from ..domain import Answer, Consensus, Outcome
 from ..errors import DataError, unknown_name
+from ..language import say
 from ..settings import TaskSettings, metrics_of
 from .reading import (
     BROKEN,
-    EMPTY,
     OUTCOMES,
     UNSURE,
     check_columns,
     chosen_texts,
+    empty,
     invalid,
     normalise,
     not_text,
@@ -78,12 +79,14 @@ class MultiLabel:
         if texts is None:
             return not_text(names)
         if not texts and names not in ([], ()):
-            return EMPTY
+            return empty()
         alone = next((text for text in texts if text in OUTCOMES or text == NONE), None)
         if alone is None:
             return self._meaning(texts)
         if len(texts) > 1:
-            return invalid(f'"{alone}" cannot stand beside other choices: {", ".join(texts)}')
+            return invalid(
+                say('"{choice}" cannot stand beside other choices: {choices}', choice=alone, choices=", ".join(texts))
+            )
         return Answer(OUTCOMES[alone]) if alone in OUTCOMES else self._meaning([])
 
     def encode(self, labels: Sequence[str]) -> NDArray[np.int64]:
@@ -153,7 +156,7 @@ class MultiLabel:
                 return invalid(unknown_name("label", text, self.classes))
         twice = [text for text, count in Counter(texts).items() if count > 1]
         if twice:
-            return invalid(f'"{twice[0]}" is given {texts.count(twice[0])} times')
+            return invalid(say('"{choice}" is given {n} times', choice=twice[0], n=texts.count(twice[0])))
         return Answer(Outcome.LABEL, label=self._label(place for place in places if place is not None))
 
     def _label(self, places: Iterable[int]) -> str:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from ..domain import Answer, Consensus, Outcome
 from ..errors import ConfigError, DataError, TrainingError
+from ..language import say
 from ..settings import TaskSettings, metrics_of
-from .reading import EMPTY, OUTCOMES, invalid, normalise
+from .reading import OUTCOMES, empty, invalid, normalise
 
 if TYPE_CHECKING:
     import numpy as np
@@ -81,14 +82,14 @@ class Number:
         parts = list(given) if isinstance(given, list | tuple) else [given]
         parts = [part for part in parts if part is not None and not (isinstance(part, str) and not normalise(part))]
         if not parts:
-            return EMPTY
+            return empty()
         if len(parts) > 1:
-            return invalid(f"{len(parts)} answers where one number is allowed")
+            return invalid(say("{n} answers where one number is allowed", n=len(parts)))
         part = normalise(parts[0]) if isinstance(parts[0], str) else parts[0]
         if isinstance(part, str) and part in OUTCOMES:
             return Answer(OUTCOMES[part])
         if isinstance(part, bool) or not isinstance(part, str | Real):
-            return invalid(f"a number is expected, and this is {type(part).__name__}")
+            return invalid(say("a number is expected, and this is {kind}", kind=type(part).__name__))
         return self._meaning(part)
 
     def encode(self, labels: Sequence[str]) -> NDArray[np.float64]:
@@ -144,7 +145,7 @@ class Number:
     def _meaning(self, part: str | Real) -> Answer:
         value = self._parsed(part)
         if value is None:
-            return invalid(f'"{part}" is no number; write it with a point, for instance 3.5')
+            return invalid(say('"{text}" is no number; write it with a point, for instance 3.5', text=part))
         problem = self._problem(value) or self._between_steps(value)
         return invalid(problem) if problem else Answer(Outcome.LABEL, label=_digits(value))
 
@@ -162,11 +163,17 @@ class Number:
 
     def _problem(self, value: float) -> str:
         if not math.isfinite(value):
-            return f"{value} is not a finite number"
+            return say("{value} is not a finite number", value=value)
         if value < self.low:
-            return f"{_digits(value)} is below {_digits(self.low)}, the least number that is allowed"
+            return say(
+                "{value} is below {low}, the least number that is allowed", value=_digits(value), low=_digits(self.low)
+            )
         if value > self.high:
-            return f"{_digits(value)} is above {_digits(self.high)}, the largest number that is allowed"
+            return say(
+                "{value} is above {high}, the largest number that is allowed",
+                value=_digits(value),
+                high=_digits(self.high),
+            )
         return ""
 
     def _between_steps(self, value: float) -> str:
@@ -174,7 +181,12 @@ class Number:
         steps = (value - start) / self.step if self.step else 0.0
         if not math.isfinite(steps) or abs(steps - round(steps)) <= 1e-6 + 1e-15 * abs(steps):
             return ""
-        return f"{_digits(value)} lies between two steps of {_digits(self.step)} from {_digits(start)}"
+        return say(
+            "{value} lies between two steps of {step} from {start}",
+            value=_digits(value),
+            step=_digits(self.step),
+            start=_digits(start),
+        )
 
     def _value(self, label: str | float) -> float:
         value = self._parsed(label)

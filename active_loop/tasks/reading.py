@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ..domain import Answer, Outcome
 from ..errors import ConfigError, TrainingError
+from ..language import say
 
 if TYPE_CHECKING:
     import numpy as np
@@ -37,7 +38,9 @@ def invalid(problem: str) -> Answer:
     return Answer(Outcome.INVALID, problem=problem)
 
 
-EMPTY: Final = invalid("empty answer")
+def empty() -> Answer:
+    """The refusal of an answer in which nothing was given."""
+    return invalid(say("empty answer"))
 
 
 def places_of(classes: Sequence[str], reserved: Sequence[str]) -> dict[str, int]:
@@ -73,7 +76,7 @@ def not_text(given: object) -> Answer:
     odd = (
         next((part for part in given if not isinstance(part, str)), None) if isinstance(given, list | tuple) else given
     )
-    return invalid(f"a label must be text, and this is {type(odd).__name__}")
+    return invalid(say("a label must be text, and this is {kind}", kind=type(odd).__name__))
 
 
 def check_columns(mean: NDArray[np.floating[Any]], n_classes: int) -> None:

@@ -8,6 +8,7 @@ from typing import Final
 
 from ..domain import Answer
 from ..errors import ConfigError
+from ..language import say
 from .choice import SingleChoice
 from .reading import invalid, normalise
 
@@ -65,5 +66,7 @@ class Taxonomy(SingleChoice):
     def _meaning(self, choice: str) -> Answer:
         if choice in self._branches:
             parts = ", ".join(self._branches[choice])
-            return invalid(f'"{choice}" is a branch and no leaf: choose one of {parts} below it')
+            return invalid(
+                say('"{choice}" is a branch and no leaf: choose one of {parts} below it', choice=choice, parts=parts)
+            )
         return SingleChoice._meaning(self, choice)
