@@ -15,10 +15,11 @@ import math
 import re
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Protocol, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol, Self, runtime_checkable
 
 from . import components
 from .errors import ConfigError, DataError, unknown_name
@@ -47,6 +48,19 @@ class FeatureExtractor(Protocol):
     def fit(self, content: Any) -> Self: ...
 
     def transform(self, content: Any) -> Any: ...
+
+
+@runtime_checkable
+class Portable(Protocol):
+    """An extractor whose fitted state can be written down in plain parts, and taken up by another one of its class."""
+
+    def state(self) -> dict[str, Any]:
+        """What `fit` found: texts, numbers, true or false, and lists and dicts of these; arrays of numbers."""
+        ...
+
+    def restore(self, state: Mapping[str, Any]) -> Self:
+        """Transforms from now on as the extractor did that gave this state."""
+        ...
 
 
 def extractor_name(settings_features: FeatureSettings, data: DataSettings) -> str:
@@ -115,6 +129,13 @@ class Pixels:
         rows /= 255
         return rows
 
+    def state(self) -> dict[str, Any]:
+        return {"mode": self._mode}
+
+    def restore(self, state: Mapping[str, Any]) -> Self:
+        self._mode = str(state["mode"])
+        return self
+
     def _small(self, picture: Any) -> NDArray[np.uint8]:
         import numpy as np
         from PIL import Image
@@ -179,6 +200,11 @@ class Tfidf:
 
     max_fit = 100_000
     MAX_TERMS = 1 << 18
+    _CUTS: Final[Mapping[str, Mapping[str, Any]]] = {
+        "char": {"analyzer": "char", "ngram_range": (1, 4)},
+        "word": {"analyzer": "word", "ngram_range": (1, 2), "token_pattern": r"(?u)\b\w+\b"},
+        "char_wb": {"analyzer": "char_wb", "ngram_range": (2, 5)},
+    }
 
     def __init__(self) -> None:
         self._parts: list[Any] = []
@@ -189,12 +215,8 @@ class Tfidf:
 
     def fit(self, content: Sequence[str]) -> Self:
         texts = [unicodedata.normalize("NFC", text) for text in content]
-        if _cut_by_character(texts):
-            cuts: list[dict[str, Any]] = [{"analyzer": "char", "ngram_range": (1, 4)}]
-        else:
-            words = {"analyzer": "word", "ngram_range": (1, 2), "token_pattern": r"(?u)\b\w+\b"}
-            cuts = [words, {"analyzer": "char_wb", "ngram_range": (2, 5)}]
-        self._parts = [part for cut in cuts if (part := self._fitted(texts, cut)) is not None]
+        cuts = ("char",) if _cut_by_character(texts) else ("word", "char_wb")
+        self._parts = [part for cut in cuts if (part := self._fitted(texts, self._CUTS[cut])) is not None]
         if not self._parts:
             raise DataError(f"cannot make features of these {len(texts)} texts: none of them holds a word or letter.")
         return self
@@ -205,17 +227,35 @@ class Tfidf:
         texts = [unicodedata.normalize("NFC", text) for text in content]
         return hstack([part.transform(texts) for part in self._parts], format="csr")
 
-    def _fitted(self, texts: Sequence[str], cut: Mapping[str, Any]) -> Any:
-        """A fitted vectoriser, or None if the texts have no such terms at all."""
+    def state(self) -> dict[str, Any]:
+        """Of each part the cut, and its terms in the order of the columns with their weights."""
+        return {
+            "parts": [
+                {"cut": part.analyzer, "terms": part.get_feature_names_out().tolist(), "idf": part.idf_}
+                for part in self._parts
+            ]
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> Self:
+        self._parts = [self._restored(part) for part in state["parts"]]
+        return self
+
+    def _restored(self, part: Mapping[str, Any]) -> Any:
+        vectoriser = self._vectoriser(self._CUTS[part["cut"]], vocabulary=part["terms"])
+        vectoriser.idf_ = part["idf"]
+        return vectoriser
+
+    def _vectoriser(self, cut: Mapping[str, Any], **options: Any) -> Any:
         import numpy as np
         from sklearn.feature_extraction.text import TfidfVectorizer
 
+        return TfidfVectorizer(**cut, sublinear_tf=True, dtype=np.float32, **options)
+
+    def _fitted(self, texts: Sequence[str], cut: Mapping[str, Any]) -> Any:
+        """A fitted vectoriser, or None if the texts have no such terms at all."""
         for min_df in (2, 1) if len(texts) >= 200 else (1,):
-            vectoriser = TfidfVectorizer(
-                **cut, min_df=min_df, max_features=self.MAX_TERMS, sublinear_tf=True, dtype=np.float32
-            )
             try:
-                return vectoriser.fit(texts)
+                return self._vectoriser(cut, min_df=min_df, max_features=self.MAX_TERMS).fit(texts)
             except ValueError:  # its word for "no term is left"
                 continue
         return None
@@ -267,6 +307,17 @@ class Columns:
         joined: NDArray[np.float32] = np.hstack(blocks).astype(np.float32, copy=False)
         return joined
 
+    def state(self) -> dict[str, Any]:
+        return {
+            "columns": [
+                {"name": name, "kind": encoder.KIND, **encoder.state()} for name, encoder in self._encoders.items()
+            ]
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> Self:
+        self._encoders = {column["name"]: _ENCODERS[column["kind"]].restored(column) for column in state["columns"]}
+        return self
+
 
 _MISSING: Final = frozenset({"", "?", "na", "n/a", "nan", "<na>", "null", "none", "nat", "inf", "-inf"})
 _TRUTH: Final = {"true": 1.0, "false": 0.0}
@@ -279,12 +330,12 @@ def _fitted_column(column: Any) -> _Number | _Levels | _Words | None:
     filled = [text for text in texts if text.lower() not in _MISSING]
     if not filled:
         return None
-    for read in (_read_number, _read_date):
+    for name, read in _READERS.items():
         values = read(column)
         if _n_numbers(values) >= 0.95 * len(filled):
-            return _Number(read, values)
+            return _Number.fitted(name, values)
     levels = sorted(set(texts))
-    return _Levels(levels) if len(levels) <= 20 else _Words(texts)
+    return _Levels(levels) if len(levels) <= 20 else _Words.fitted(texts)
 
 
 def _n_numbers(values: NDArray[np.float64]) -> int:
@@ -331,29 +382,56 @@ def _days(text: str) -> float:
     return ((at if at.tzinfo else at.replace(tzinfo=UTC)) - _EPOCH) / timedelta(days=1)
 
 
+_READERS: Final[Mapping[str, Callable[[Any], NDArray[np.float64]]]] = {"number": _read_number, "date": _read_date}
+
+
+@dataclass(frozen=True, slots=True)
 class _Number:
-    def __init__(self, read: Callable[[Any], NDArray[np.float64]], fitted: NDArray[np.float64]) -> None:
+    read: str
+    median: float
+    flag: bool
+    mean: float
+    spread: float
+
+    KIND: ClassVar[str] = "number"
+
+    @classmethod
+    def fitted(cls, read: str, values: NDArray[np.float64]) -> Self:
         import numpy as np
 
-        self._read = read
-        self._median = float(np.nanmedian(fitted))
-        self._flag = bool(np.isnan(fitted).any())
-        whole = np.where(np.isnan(fitted), self._median, fitted)
-        self._mean, self._spread = float(whole.mean()), float(whole.std()) or 1.0
+        median = float(np.nanmedian(values))
+        whole = np.where(np.isnan(values), median, values)
+        return cls(read, median, bool(np.isnan(values).any()), float(whole.mean()), float(whole.std()) or 1.0)
+
+    @classmethod
+    def restored(cls, state: Mapping[str, Any]) -> Self:
+        return cls(state["read"], state["median"], state["flag"], state["mean"], state["spread"])
+
+    def state(self) -> dict[str, Any]:
+        return asdict(self)
 
     def transform(self, column: Any) -> NDArray[np.float32]:
         import numpy as np
 
-        values = self._read(column)
+        values = _READERS[self.read](column)
         missing = np.isnan(values)
-        scaled = (np.where(missing, self._median, values) - self._mean) / self._spread
-        parts = [np.clip(scaled, -10, 10), missing] if self._flag else [np.clip(scaled, -10, 10)]
+        scaled = (np.where(missing, self.median, values) - self.mean) / self.spread
+        parts = [np.clip(scaled, -10, 10), missing] if self.flag else [np.clip(scaled, -10, 10)]
         return np.column_stack(parts).astype(np.float32)
 
 
 class _Levels:
+    KIND: ClassVar[str] = "levels"
+
     def __init__(self, levels: Sequence[str]) -> None:
         self._place = {level: place for place, level in enumerate(levels)}
+
+    @classmethod
+    def restored(cls, state: Mapping[str, Any]) -> Self:
+        return cls(state["levels"])
+
+    def state(self) -> dict[str, Any]:
+        return {"levels": list(self._place)}
 
     def transform(self, column: Any) -> NDArray[np.float32]:
         import numpy as np
@@ -363,17 +441,36 @@ class _Levels:
         return ones
 
 
+@dataclass(frozen=True, slots=True)
 class _Words:
-    N_BUCKETS = 32
+    mean: float
+    spread: float
+    log: Mapping[str, float]
 
-    def __init__(self, texts: Sequence[str]) -> None:
+    KIND: ClassVar[str] = "words"
+    N_BUCKETS: ClassVar[int] = 32
+
+    @classmethod
+    def fitted(cls, texts: Sequence[str]) -> Self:
         import numpy as np
 
         levels, counts = np.unique(np.array(texts, dtype=object), return_counts=True)
         logs = np.log1p(counts)
-        self._mean = float(np.average(logs, weights=counts))
-        self._spread = float(np.sqrt(np.average((logs - self._mean) ** 2, weights=counts))) or 1.0
-        self._log = dict(zip(levels.tolist(), logs.tolist(), strict=True))
+        mean = float(np.average(logs, weights=counts))
+        spread = float(np.sqrt(np.average((logs - mean) ** 2, weights=counts))) or 1.0
+        return cls(mean, spread, dict(zip(levels.tolist(), logs.tolist(), strict=True)))
+
+    @classmethod
+    def restored(cls, state: Mapping[str, Any]) -> Self:
+        return cls(state["mean"], state["spread"], dict(zip(state["levels"], state["logs"], strict=True)))
+
+    def state(self) -> dict[str, Any]:
+        return {
+            "mean": self.mean,
+            "spread": self.spread,
+            "levels": list(self.log),
+            "logs": list(self.log.values()),
+        }
 
     def transform(self, column: Any) -> NDArray[np.float32]:
         import numpy as np
@@ -390,8 +487,13 @@ class _Words:
         for word in re.findall(r"\w+", text.lower()):
             row[hashlib.blake2b(word.encode(), digest_size=4).digest()[0] % self.N_BUCKETS] += 1
         row /= max(float(np.linalg.norm(row)), 1e-9)
-        row[-1] = np.clip((self._log.get(text, 0.0) - self._mean) / self._spread, -10, 10)
+        row[-1] = np.clip((self.log.get(text, 0.0) - self.mean) / self.spread, -10, 10)
         return row
+
+
+_ENCODERS: Final[Mapping[str, type[_Number] | type[_Levels] | type[_Words]]] = {
+    kind.KIND: kind for kind in (_Number, _Levels, _Words)
+}
 
 
 class Embeddings:
@@ -410,6 +512,12 @@ class Embeddings:
         import numpy as np
 
         return np.asarray(content, dtype=np.float32)
+
+    def state(self) -> dict[str, Any]:
+        return {}
+
+    def restore(self, state: Mapping[str, Any]) -> Self:
+        return self
 
 
 EXTRACTORS: Final[Mapping[str, tuple[tuple[str, ...], Callable[[], FeatureExtractor]]]] = {

@@ -100,12 +100,11 @@ def encode(
     item (a mistake in the program, never in the data), `DataError` for content that cannot be encoded, and
     `ConfigError` for an extractor that does not exist or does not fit the kind of data.
     """
-    fit_on = _fit_rows(rows, pool, fit_rows)
     name = extractor_name(settings_features, data)
     extractor = make_extractor(name, data.kind)
     digests = source.digests(rows)
     by_row = dict(zip(rows, digests, strict=True))
-    fit_on.sort(key=lambda row: by_row[row])
+    fit_on = sorted(_fit_rows(rows, pool, fit_rows), key=lambda row: by_row[row])
     content = _content(source, name)
     parts = [extractor.fingerprint.encode(), b"".join(digests), b"".join(by_row[row] for row in fit_on)]
     parts.append(_embedding_digest(source) if name == "embeddings" else b"")
@@ -113,13 +112,52 @@ def encode(
     found = _find(cache, key)
     if found:
         return found
-    extractor.fit(content(fit_on[: getattr(extractor, "max_fit", None)]))
+    _fit(extractor, content, fit_on)
     blocks = _blocks(extractor, content, rows, _block_rows(source, name))
     cache.mkdir(parents=True, exist_ok=True)
     return _write(blocks, cache, key, name, len(fit_on), len(rows))
 
 
+def fitted(
+    source: Source, rows: Sequence[str], pool: NDArray[np.bool_], settings_features: FeatureSettings, data: DataSettings
+) -> FeatureExtractor:
+    """The extractor itself, fitted as `encode` fits it for these items; the same errors."""
+    name = extractor_name(settings_features, data)
+    fit_on = _fit_rows(rows, pool, None)
+    by_row = dict(zip(fit_on, source.digests(fit_on), strict=True))
+    return _fit(make_extractor(name, data.kind), _content(source, name), sorted(fit_on, key=lambda row: by_row[row]))
+
+
+def encoded(extractor: FeatureExtractor, content: Any, rows: Sequence[object]) -> Any:
+    """Features (n, d) of content, float32, an array or a CSR matrix, as a `FeatureFile` gives them; `rows` name it.
+
+    Raises `DataError` for another number of rows than there are names, and for what is no number.
+    """
+    import numpy as np
+    from scipy.sparse import csr_matrix
+
+    block: Any = extractor.transform(content)
+    if _is_sparse(block):
+        block = csr_matrix(block, dtype=np.float32)
+        block.sum_duplicates()  # sorts the columns of each row too
+    else:
+        block = np.ascontiguousarray(block, dtype=np.float32)
+    if block.ndim != 2 or block.shape[0] != len(rows):
+        raise DataError(f"the features of {len(rows)} items have the shape {block.shape}; ({len(rows)}, d) is needed.")
+    values = block.data if _is_sparse(block) else block
+    if not np.isfinite(values).all():
+        at = _first_bad(block)
+        raise DataError(f"the features of row {rows[at]} hold NaN or infinity: every feature must be a number.")
+    return block
+
+
 # Encoding
+
+
+def _fit(
+    extractor: FeatureExtractor, content: Callable[[Sequence[str]], Any], fit_on: Sequence[str]
+) -> FeatureExtractor:
+    return extractor.fit(content(fit_on[: getattr(extractor, "max_fit", None)]))
 
 
 def _fit_rows(rows: Sequence[str], pool: NDArray[np.bool_], fit_rows: Sequence[str] | None) -> list[str]:
@@ -168,23 +206,10 @@ def _block_rows(source: Source, name: str) -> int:
 def _blocks(
     extractor: FeatureExtractor, content: Callable[[Sequence[str]], Any], rows: Sequence[str], size: int
 ) -> Iterator[Any]:
-    """Features of `size` rows at a time, checked: as many rows as asked for, numbers only."""
-    import numpy as np
-    from scipy.sparse import csr_matrix
-
+    """Features of `size` rows at a time."""
     for start in range(0, len(rows), size):
         some = rows[start : start + size]
-        block: Any = extractor.transform(content(some))
-        block = csr_matrix(block, dtype=np.float32) if _is_sparse(block) else np.asarray(block, dtype=np.float32)
-        if block.ndim != 2 or block.shape[0] != len(some):
-            raise DataError(
-                f"the features of {len(some)} items have the shape {block.shape}; ({len(some)}, d) is needed."
-            )
-        values = block.data if _is_sparse(block) else block
-        if not np.isfinite(values).all():
-            at = _first_bad(block)
-            raise DataError(f"the features of row {some[at]} hold NaN or infinity: every feature must be a number.")
-        yield block
+        yield encoded(extractor, content(some), some)
 
 
 def _is_sparse(block: Any) -> bool:
@@ -292,7 +317,6 @@ def _write_csr(made: FeatureFile, blocks: Iterator[Any]) -> None:
         data, indices = _Growing(data_file, np.float32), _Growing(indices_file, np.int32)
         ends = [np.zeros(1, dtype=np.int64)]
         for block in blocks:
-            block.sum_duplicates()  # sorts the columns of each row too
             ends.append(block.indptr[1:].astype(np.int64) + data.length)
             data.append(block.data)
             indices.append(block.indices)
