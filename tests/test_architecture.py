@@ -89,7 +89,7 @@ WINGS: dict[str, list[set[str]]] = {
         {"shares", "means", "ranking", "found"},
         {"bounds", "reading", "idle"},
     ],
-    "learner": [{"__init__"}, {"committee"}, {"labelled", "modal"}, {"estimators"}, {"machines"}],
+    "learner": [{"__init__"}, {"parts"}, {"committee"}, {"labelled", "modal"}, {"estimators"}, {"machines"}],
     "tasks": [{"__init__"}, {"taxonomy"}, {"choice", "multi_label", "number"}, {"reading"}],
 }
 

@@ -8,7 +8,7 @@ time: a warm start would favour the early labels and make rounds look more stabl
 This is the only importer of modAL, whose classes are mended in `modal`. Nothing here knows items, files, rounds, or
 what the classes are called by people.
 
-Inside, imports point down only: committee > labelled, modal > estimators > machines.
+Inside, imports point down only: parts > committee > labelled, modal > estimators > machines.
 """
 
 from __future__ import annotations
@@ -17,9 +17,11 @@ from .committee import CommitteeLearner, Learner, make_learner
 from .estimators import estimator_of
 from .machines import RBFMachines, RBFRegression
 from .modal import ActiveLearner, Committee
+from .parts import Carried, put_together, taken_apart
 
 __all__ = [
     "ActiveLearner",
+    "Carried",
     "Committee",
     "CommitteeLearner",
     "Learner",
@@ -27,4 +29,6 @@ __all__ = [
     "RBFRegression",
     "estimator_of",
     "make_learner",
+    "put_together",
+    "taken_apart",
 ]
