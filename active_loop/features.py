@@ -105,7 +105,7 @@ def encode(
     digests = source.digests(rows)
     by_row = dict(zip(rows, digests, strict=True))
     fit_on = sorted(_fit_rows(rows, pool, fit_rows), key=lambda row: by_row[row])
-    content = _content(source, name)
+    content = content_of(source, name)
     parts = [extractor.fingerprint.encode(), b"".join(digests), b"".join(by_row[row] for row in fit_on)]
     parts.append(_embedding_digest(source) if name == "embeddings" else b"")
     key = hashlib.blake2b(b"".join(b"%d:%b" % (len(part), part) for part in parts), digest_size=12).hexdigest()
@@ -125,7 +125,7 @@ def fitted(
     name = extractor_name(settings_features, data)
     fit_on = _fit_rows(rows, pool, None)
     by_row = dict(zip(fit_on, source.digests(fit_on), strict=True))
-    return _fit(make_extractor(name, data.kind), _content(source, name), sorted(fit_on, key=lambda row: by_row[row]))
+    return _fit(make_extractor(name, data.kind), content_of(source, name), sorted(fit_on, key=lambda row: by_row[row]))
 
 
 def encoded(extractor: FeatureExtractor, content: Any, rows: Sequence[object]) -> Any:
@@ -176,7 +176,8 @@ def _fit_rows(rows: Sequence[str], pool: NDArray[np.bool_], fit_rows: Sequence[s
     return chosen
 
 
-def _content(source: Source, name: str) -> Callable[[Sequence[str]], Any]:
+def content_of(source: Source, name: str) -> Callable[[Sequence[str]], Any]:
+    """What the extractor of this name is given of rows: the user's own features, or what the source holds."""
     if name != "embeddings":
         return source.content
     array = _embeddings(source)

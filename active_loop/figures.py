@@ -155,7 +155,7 @@ def figures(seen: Sight, place: int, portrait: Portrait, groups: Mapping[int, st
     decided = task.decide(mean) if there else codes
     right = (decided == codes).reshape(len(codes), -1).all(axis=1) if there else np.empty(0, dtype=bool)
     chosen, is_number = task.kind == "choice", task.kind == "number"
-    bins = _calibration(mean.max(axis=1), right) if chosen and there else ()
+    bins = calibration(mean.max(axis=1), right) if chosen and there else ()
     return Figures(
         round=round_.number,
         n_labels=len(portrait.codes),
@@ -164,11 +164,11 @@ def figures(seen: Sight, place: int, portrait: Portrait, groups: Mapping[int, st
         overall=None if is_number or not there else Share(int(right.sum()), len(right)),
         classes=task.classes,
         counts=_counts(codes, decided, len(task.classes)) if chosen else (),
-        of_classes=_of_classes(task, codes, decided) if there and not is_number else (),
+        of_classes=of_classes(task, codes, decided) if there and not is_number else (),
         of_groups=() if is_number else _of_groups(items, right, groups),
         calibration=bins,
-        calibration_error=_calibration_error(bins) if bins else None,
-        brier=_brier(codes, mean) if bins else None,
+        calibration_error=calibration_error(bins) if bins else None,
+        brier=brier(codes, mean) if bins else None,
         numbers=_numbers(task, codes, decided, mean) if is_number and there else None,
         mistakes=_mistakes(seen, task, settings, items, codes, decided, mean) if there else (),
         fits=tuple(Fit(int(row[0]), int(row[1]), float(row[2]), float(row[3])) for row in portrait.history),
@@ -182,7 +182,8 @@ def _counts(codes: Codes, decided: Codes, n: int) -> tuple[tuple[int, ...], ...]
     return tuple(tuple(row) for row in table.tolist())
 
 
-def _of_classes(task: Task, codes: Codes, decided: Codes) -> tuple[OfClass, ...]:
+def of_classes(task: Task, codes: Codes, decided: Codes) -> tuple[OfClass, ...]:
+    """How each class fares, of labels and predictions as the task codes them."""
     if task.kind == "choice":
         classes = np.arange(len(task.classes))
         codes, decided = codes[:, None] == classes, decided[:, None] == classes
@@ -205,20 +206,20 @@ def _of_groups(
     return tuple((name, Share(sum(each), len(each))) for name, each in largest)
 
 
-def _calibration(chance: Reals, right: NDArray[np.bool_]) -> tuple[Bin, ...]:
+def calibration(chance: Reals, right: NDArray[np.bool_]) -> tuple[Bin, ...]:
     """Items in bins of a tenth by the chance of what is predicted; empty bins are left out."""
     bins = np.minimum((chance * _BINS).astype(int), _BINS - 1)
     found = ((float(chance[bins == b].mean()), right[bins == b]) for b in np.unique(bins))
     return tuple(Bin(mean, Share(int(each.sum()), len(each))) for mean, each in found)
 
 
-def _calibration_error(bins: Sequence[Bin]) -> float:
+def calibration_error(bins: Sequence[Bin]) -> float:
     """How far chances and shares lie apart, on average over items (Guo et al. 2017, section 2)."""
     n = sum(each.share.n for each in bins)
     return sum(abs(each.share.right - each.chance * each.share.n) for each in bins) / n
 
 
-def _brier(codes: Codes, mean: Reals) -> float:
+def brier(codes: Codes, mean: Reals) -> float:
     """Mean squared distance of the chances from what is so, halved for two classes, as the metric of that name is."""
     distances = ((mean - np.eye(mean.shape[1])[codes]) ** 2).sum(axis=1)
     return float(distances.mean()) / (2 if mean.shape[1] == 2 else 1)

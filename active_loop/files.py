@@ -82,11 +82,11 @@ def survey(path: Path, name: str) -> TableFile:
     return file
 
 
-def open_embeddings(path: Path, n_rows: int, name: str) -> NDArray[Any]:
+def open_embeddings(path: Path, n_rows: int | None = None, name: str = "") -> NDArray[Any]:
     """The user's own features (n_rows, d), memory-mapped and read-only.
 
     Raises `DataError` if the file cannot be read without pickle, is no table of numbers, or has another number of
-    rows than the data called `name`.
+    rows than the data called `name`, where that is given.
     """
     import numpy as np
 
@@ -101,7 +101,7 @@ def open_embeddings(path: Path, n_rows: int, name: str) -> NDArray[Any]:
         raise DataError(
             f"the embeddings {path} have the shape {array.shape} and type {array.dtype}; (rows, numbers) is needed."
         )
-    if len(array) != n_rows:
+    if n_rows is not None and len(array) != n_rows:
         raise DataError(f"the embeddings {path} have {len(array)} rows and {name} has {n_rows}: there must be as many.")
     return array
 
@@ -133,7 +133,57 @@ def one_line(problem: BaseException) -> str:
 # One format each
 
 
-def _survey_csv(path: Path, name: str) -> TableFile:
+@dataclass(frozen=True, slots=True)
+class CsvFile:
+    """A CSV file whose columns, encoding and delimiter are known."""
+
+    path: Path
+    name: str
+    columns: tuple[str, ...]
+    encoding: str
+    delimiter: str
+    notices: tuple[str, ...] = ()
+
+    def read(self, wanted: list[str]) -> Any:
+        """Every cell as the text that stands in the file: what a row says must not depend on the other rows."""
+        return self._read(import_module("pyarrow.csv").read_csv, wanted, 1 << 24)
+
+    def batches(self, wanted: list[str]) -> Iterator[Any]:
+        """The same in Arrow batches of a megabyte or so of text, for a file that is larger than memory."""
+        import pyarrow as pa
+
+        reader = self._read(import_module("pyarrow.csv").open_csv, wanted, 1 << 20)
+        try:
+            yield from reader
+        except (pa.ArrowException, UnicodeError) as problem:
+            raise DataError(f"cannot read {self.name}: {one_line(problem)}.") from problem
+
+    def _read(self, how: Callable[..., Any], wanted: list[str], block_size: int) -> Any:
+        import pyarrow as pa
+
+        arrow_csv: Any = import_module("pyarrow.csv")
+        try:
+            return how(
+                self.path,
+                # One thread: only then do the messages know the number of the row.
+                read_options=arrow_csv.ReadOptions(
+                    encoding="utf8" if self.encoding == "utf-8-sig" else self.encoding,
+                    use_threads=False,
+                    block_size=block_size,
+                ),
+                parse_options=arrow_csv.ParseOptions(delimiter=self.delimiter, newlines_in_values=True),
+                convert_options=arrow_csv.ConvertOptions(
+                    column_types=dict.fromkeys(self.columns, pa.string()),
+                    include_columns=wanted,
+                    strings_can_be_null=False,
+                ),
+            )
+        except (pa.ArrowInvalid, pa.ArrowKeyError, UnicodeError) as problem:
+            raise DataError(f"cannot read {self.name}: {one_line(problem)}.") from problem
+
+
+def survey_csv(path: Path, name: str) -> CsvFile:
+    """What a CSV file is; `DataError` if it is empty or in no known encoding."""
     encoding, notices = _encoding(path, name)
     with path.open(encoding=encoding, newline="") as file:
         lines = [line for line in islice(file, 200) if line.strip()]
@@ -141,32 +191,12 @@ def _survey_csv(path: Path, name: str) -> TableFile:
         raise DataError(f"{name} is empty.")
     delimiter = _delimiter(lines)
     columns = tuple(next(csv.reader(lines, delimiter=delimiter)))
-
-    def read(wanted: list[str]) -> Any:
-        return _read_csv(path, name, encoding, delimiter, columns, wanted)
-
-    return TableFile(name, columns, read, encoding, notices)
+    return CsvFile(path, name, columns, encoding, delimiter, notices)
 
 
-def _read_csv(path: Path, name: str, encoding: str, delimiter: str, columns: tuple[str, ...], wanted: list[str]) -> Any:
-    """Every cell as the text that stands in the file: what a row says must not depend on the other rows."""
-    import pyarrow as pa
-
-    arrow_csv: Any = import_module("pyarrow.csv")
-    try:
-        return arrow_csv.read_csv(
-            path,
-            # One thread: only then do the messages know the number of the row.
-            read_options=arrow_csv.ReadOptions(
-                encoding="utf8" if encoding == "utf-8-sig" else encoding, use_threads=False, block_size=1 << 24
-            ),
-            parse_options=arrow_csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
-            convert_options=arrow_csv.ConvertOptions(
-                column_types=dict.fromkeys(columns, pa.string()), include_columns=wanted, strings_can_be_null=False
-            ),
-        )
-    except (pa.ArrowInvalid, pa.ArrowKeyError, UnicodeError) as problem:
-        raise DataError(f"cannot read {name}: {one_line(problem)}.") from problem
+def _survey_csv(path: Path, name: str) -> TableFile:
+    file = survey_csv(path, name)
+    return TableFile(name, file.columns, file.read, file.encoding, file.notices)
 
 
 def _encoding(path: Path, name: str) -> tuple[str, tuple[str, ...]]:
@@ -224,13 +254,13 @@ def _survey_parquet(path: Path, name: str) -> TableFile:
 
 
 def _survey_jsonl(path: Path, name: str) -> TableFile:
-    rows = list(_json_rows(path, name))
+    rows = list(json_rows(path, name))
     columns = tuple(dict.fromkeys(column for row in rows for column in row))
 
     def read(wanted: list[str]) -> Any:
         import pyarrow as pa
 
-        return pa.table({column: _json_column(rows, column, name) for column in wanted})
+        return pa.table({column: json_column(rows, column, name) for column in wanted})
 
     return TableFile(name, columns, read, "utf-8")
 
@@ -244,12 +274,13 @@ def _survey_tasks(path: Path, name: str) -> TableFile:
         import pyarrow as pa
 
         cells = ([{column: value} for value in tasks.cells(column)] for column in wanted)
-        return pa.table({column: _json_column(rows, column, name) for column, rows in zip(wanted, cells, strict=True)})
+        return pa.table({column: json_column(rows, column, name) for column, rows in zip(wanted, cells, strict=True)})
 
     return TableFile(name, tasks.columns, read, "utf-8", (), tasks.named, tasks)
 
 
-def _json_rows(path: Path, name: str) -> Iterator[dict[str, Any]]:
+def json_rows(path: Path, name: str) -> Iterator[dict[str, Any]]:
+    """The objects of a JSONL file, one a line; `DataError` names the line that is none."""
     with path.open("rb") as file:
         for number, line in enumerate(file, start=1):
             if not line.strip():
@@ -263,7 +294,8 @@ def _json_rows(path: Path, name: str) -> Iterator[dict[str, Any]]:
             yield row
 
 
-def _json_column(rows: Sequence[dict[str, Any]], column: str, name: str) -> Any:
+def json_column(rows: Sequence[dict[str, Any]], column: str, name: str) -> Any:
+    """One column of these objects as an Arrow array; missing is null, and mixed types are text."""
     import pyarrow as pa
 
     values = [row.get(column) for row in rows]

@@ -273,7 +273,7 @@ class ImageSource:
 
     @cached_property
     def _names(self) -> list[str]:
-        names = self._named() if self._file else _image_names(self._path)
+        names = self._named() if self._file else image_names(self._path)
         if not names:
             what = "has no rows" if self._file else f"holds no image ({', '.join(IMAGE_SUFFIXES)})"
             raise DataError(f"{self.name} {what}: there is nothing to label in it.")
@@ -435,7 +435,7 @@ def _showable(value: Any) -> str | int | float:
     return plain_text(value)
 
 
-def _image_names(folder: Path) -> list[str]:
+def image_names(folder: Path) -> list[str]:
     """Images below `folder`, hidden ones left out, as relative names with "/", sorted."""
     found: list[str] = []
     for parent, folders, files in os.walk(folder):
