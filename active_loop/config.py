@@ -331,9 +331,23 @@ def _check_names(settings: Settings, folder: Path) -> None:
                 _import_for(key, name, folder)
             elif name.partition("(")[0] not in known:
                 raise ConfigError(f"{key}: {unknown_name('name', name, known)[:-1]}, or your own as module:Class.")
+    _check_search(settings)
     for key in ("query.strategy", "query.cold_start"):
         if ":" not in values[key]:
             _check_strategy(key, values[key], settings)
+
+
+def _check_search(settings: Settings) -> None:
+    """What a search for the model cannot work with."""
+    model = settings.model
+    if "auto" in model.names and not model.searches:
+        raise ConfigError(f'model.use is "{model.use}": auto finds the members of a committee itself; name it alone.')
+    if model.seconds <= 0:
+        raise ConfigError(f"model.seconds is {model.seconds:g}: a search needs some time; give 5, for instance.")
+    if model.candidates and ":" not in model.space:
+        from .search import check_candidates
+
+        check_candidates(model.candidates, settings.task.learned)
 
 
 def _check_strategy(key: str, name: str, settings: Settings) -> None:
@@ -388,7 +402,10 @@ def _component_names() -> dict[str, Collection[str]]:
     return {
         "query.strategy": STRATEGIES,
         "query.cold_start": STRATEGIES,
-        "model.use": MODELS,
+        "model.use": (*MODELS, "auto"),
+        "model.space": ("growing",),
+        "model.search": ("halving",),
+        "model.evaluation": ("folds",),
         "features.use": extractors,
     }
 

@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .domain import COLD_START, Progressed, Round, Split
+from .domain import COLD_START, Progressed, Round, RoundState, Split
 from .errors import ActiveLoopError
 from .portrait import PortraitJob, Portraits, Portrayed
 from .predictions import Predictions
 from .records import Source
 from .runner import Runner
 from .scoring import Codes, EncodeJob, RoundJob, RoundResult, Sides, SidesJob, Suspects, SuspectsJob
+from .search import Found
 from .settings import Settings
 from .sources import check_unchanged
 from .standing import Standing
@@ -145,6 +146,7 @@ class Jobs:
         pending = sorted(item for item in asked if items[item].split == Split.POOL and item not in merged)
         cold = round_.number == COLD_START
         n = self.standing.first_round_at if cold else settings.query.queue_high + settings.query.retrain_every
+        searched, trials = self._searched(round_, again=rank)
         return RoundJob(
             number=round_.number,
             features=self._features,
@@ -162,7 +164,26 @@ class Jobs:
             seed=round_.seed,
             random_share=0.0 if cold else settings.query.random_share,
             votes=self.standing.votes(round_.annotation_position) if rank and _doubts(settings) else {},
+            groups=np.unique([items[item].group or f"\0{item}" for item in labelled], return_inverse=True)[1],
+            searched=searched,
+            trials=trials,
         )
+
+    def _searched(self, round_: Round, *, again: bool) -> tuple[Found | None, Mapping[str, int] | None]:
+        """What a round's search for the model goes on from, and what it may try: nothing, where it found one already.
+
+        With `again` it searches once more as it did then: as many folds of each candidate as its clock let through.
+        """
+        settings, ranked = self.standing.settings_of(round_), round_.state == RoundState.RANKED
+        if ranked and not again:
+            return Found.of_record(round_.record), {}
+        alike = [
+            earlier.record
+            for earlier in self.standing.rounds()
+            if earlier.number < round_.number and _same_model(self.standing.settings_of(earlier), settings)
+        ]
+        found = next(filter(None, map(Found.of_record, reversed(alike))), None)
+        return found, Found.folds_of(round_.record) if ranked else None
 
     def fits(self, labels: Sequence[Mapping[int, str]], test: Sequence[int]) -> list[RoundJob]:
         """Fits after the last round, each on labels of its own; they choose nothing, and predict these reserved items.
@@ -185,7 +206,12 @@ class Jobs:
         """The job with these labels, by position, instead of its own."""
         labelled = np.array(sorted(labels), dtype=np.int64)
         codes = self.standing.task.encode([labels[int(item)] for item in labelled])
-        return replace(job, labelled=labelled, codes=codes)
+        return replace(job, labelled=labelled, codes=codes, groups=None)
+
+
+def _same_model(one: Settings, other: Settings) -> bool:
+    """Whether a model that was found under one of these settings is one for the other."""
+    return (one.model, one.features, one.task.classes) == (other.model, other.features, other.task.classes)
 
 
 def _doubts(settings: Settings) -> bool:

@@ -10,7 +10,7 @@ import hashlib
 import platform
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +23,7 @@ from .consensus import Votes
 from .control import AT_RANDOM
 from .domain import COLD_START
 from .errors import DataError
+from .search import Found, Lessons, fitted, search
 from .settings import DataSettings, FeatureSettings, ModelSettings, TaskSettings
 from .tasks import Task, make_task
 
@@ -71,6 +72,10 @@ class RoundJob:
     `sample` is where rounds are compared; `test` are the reserved items (predicted, never learned from).
     `random_share` of the choice is drawn at random. With `votes` (item → person → label) it is also found out which of
     these items' labels are doubtful, by models that have not learned from them.
+
+    Where the model is searched for: `groups` (n_labelled,) are kept together in the search, `searched` is what earlier
+    rounds found, and `trials` says how many folds of each candidate are tried instead of what the clock allows; given
+    empty, nothing is searched.
     """
 
     number: int
@@ -89,6 +94,9 @@ class RoundJob:
     seed: int
     random_share: float = 0.0
     votes: Votes = field(default_factory=dict)
+    groups: Rows | None = None
+    searched: Found | None = None
+    trials: Mapping[str, int] | None = None
 
     def run(self) -> RoundResult:
         return _run(self)
@@ -166,8 +174,10 @@ def _run(job: RoundJob) -> RoundResult:
     guard(job)
     X = job.features.open()
     started = time.perf_counter()
+    job = _settled(job, X)
+    searched = time.perf_counter()
     learner, task = fit_model(job, X), make_task(job.task)
-    fitted = time.perf_counter()
+    taught = time.perf_counter()
     chosen, utilities, why = _choose(job, X, learner)
     queried = time.perf_counter()
     return RoundResult(
@@ -182,12 +192,14 @@ def _run(job: RoundJob) -> RoundResult:
             "n_candidates": len(job.candidates),
             "labels": dict(task.summarise(task.decode(job.codes))),
             "model": job.model.use if learner is None else learner.fingerprint,
+            **(job.searched.as_record() if job.searched else {}),
             "features": job.features.fingerprint,
             "data_version": _data_version(job),
             "libraries": _libraries(),
             **_doubts(job, X, learner, chosen),
-            "fit_s": round(fitted - started, 4),
-            "query_s": round(queried - fitted, 4),
+            "search_s": round(searched - started, 4),
+            "fit_s": round(taught - searched, 4),
+            "query_s": round(queried - taught, 4),
         },
     )
 
@@ -207,25 +219,41 @@ def fit_model(job: RoundJob, X: Any) -> Learner | None:
     """The round's model; none at the cold start."""
     if job.number == COLD_START:
         return None
-    learner = _learner(job)
-    learner.fit(X[job.labelled], job.codes)
-    return learner
+    return _fitted(job, X[job.labelled], job.codes)
+
+
+def _settled(job: RoundJob, X: Any) -> RoundJob:
+    """The job with its model found, if that is to be searched for; no reserved item is seen by the search."""
+    if job.number == COLD_START or not job.model.searches:
+        return replace(job, searched=None)
+    found = search(_lessons(job, X[job.labelled], job.codes, job.groups), job.model, job.searched, job.trials)
+    return replace(job, searched=found)
+
+
+def _lessons(job: RoundJob, X: Any, codes: Codes, groups: Rows | None = None) -> Lessons:
+    groups = np.arange(len(codes)) if groups is None else groups
+    return Lessons(X, codes, job.task.learned, job.task.classes, job.seed, groups)
 
 
 def _refitted(job: RoundJob, X: Any, rows: Rows, codes: Codes) -> Callable[[Any], NDArray[np.floating[Any]]]:
     """What the model would predict, had these rows these labels as well."""
-    learner = _learner(job)
-    learner.fit(X[np.concatenate([job.labelled, rows])], np.concatenate([job.codes, codes]))
-    return learner.member_predictions
+    rows, codes = np.concatenate([job.labelled, rows]), np.concatenate([job.codes, codes])
+    return _fitted(job, X[rows], codes).member_predictions
 
 
-def _learner(job: RoundJob) -> Learner:
+def _fitted(job: RoundJob, X: Any, codes: Codes) -> Learner:
+    """The model of the round, or the one that its search found, fitted to these labels."""
     from .learner import make_learner
 
+    if job.searched:
+        members = getattr(_strategy(job.strategy, job.random_share), "needs_members", 1)
+        return fitted(_lessons(job, X, codes), job.searched, job.model, members)
     names = job.model.names
     use = names[0] if len(names) == 1 else list(names)
     told, members = job.task, job.model.members
-    return make_learner(use, classes=told.classes, seed=job.seed, committee=members, kind=told.learned)
+    learner = make_learner(use, classes=told.classes, seed=job.seed, committee=members, kind=told.learned)
+    learner.fit(X, codes)
+    return learner
 
 
 def _choose(
@@ -325,8 +353,7 @@ def folds(job: RoundJob, X: Any) -> Iterator[tuple[Rows, NDArray[np.float64]]]:
     fold = np.empty(len(job.codes), dtype=np.int64)
     fold[by_class] = np.arange(len(by_class)) % _FOLDS
     for held in (fold == number for number in range(_FOLDS)):
-        learner = _learner(job)
-        learner.fit(X[job.labelled[~held]], job.codes[~held])
+        learner = _fitted(job, X[job.labelled[~held]], job.codes[~held])
         yield job.labelled[held], mean_of(learner, X, job.labelled[held], task)
 
 

@@ -238,11 +238,34 @@ class ModelSettings:
 
     use: str = _key(
         "svm",
-        'The estimator: "logistic", "svm", "forest" or module:Class. Several with commas between them are a committee.',
+        'The estimator: "logistic", "svm", "forest" or module:Class. Several with commas between them are a committee. '
+        '"auto" searches among candidates, again whenever there are 25 % more labels.',
     )
     committee: int = _key(
         1, "Members: 1 is a single model, more are fitted on bootstrap samples, or share the trees of a forest."
     )
+
+    seconds: float = _key(
+        5.0,
+        "Seconds that a search for the model may take with up to 200 labels; six times as long from 2,000 labels on. "
+        "This and what follows is for the model auto.",
+    )
+    candidates: tuple[str, ...] = _key(
+        (), 'Candidates or families of the search, as "logistic" or "logistic(C=10)"; empty means: all of the space.'
+    )
+    space: str = _key(
+        "growing",
+        'Which candidates there are: "growing", more of them the more labels there are, or your own as module:Class.',
+    )
+    search: str = _key("halving", 'In which order candidates are tried and dropped: "halving", or module:Class.')
+    evaluation: str = _key(
+        "folds", 'How candidates are compared: "folds", a repeated cross-validation on labelled items, or module:Class.'
+    )
+
+    @property
+    def searches(self) -> bool:
+        """Whether the model is searched for."""
+        return self.use == "auto"
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -255,7 +278,9 @@ class ModelSettings:
 
     @property
     def members(self) -> int:
-        """How many models vote."""
+        """How many models vote, where a strategy asks for it; what a search found makes a committee of two at least."""
+        if self.searches:
+            return max(2, self.committee)
         return len(self.names) if len(self.names) > 1 else self.committee
 
 

@@ -18,7 +18,7 @@ from .labelled import KINDS, Labelled
 from .machines import Matrix, Reals
 from .modal import ActiveLearner
 
-ESTIMATOR_FAULTS = (ValueError, TypeError, ArithmeticError, AttributeError, RuntimeError)
+ESTIMATOR_FAULTS = (ValueError, TypeError, ArithmeticError, AttributeError, RuntimeError, LookupError)
 """What scikit-learn's estimators raise when they cannot work with what they were given."""
 
 

@@ -1,0 +1,122 @@
+"""Which model learns, where the settings leave that to the loop: a search among candidates, on the labels so far.
+
+Three parts can be replaced, each by its name in `loop.toml`: the space of candidates, the course in which they are
+tried, and the evaluation that compares them. What was tried, and what came of it, is in the round's record. Reserved
+items are never seen here, and the losses choose a model: they are not its quality.
+
+Inside, imports point down only: verdict > course > space, evaluation; trials.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+from ..errors import ConfigError, TrainingError
+from .evaluation import Lessons
+from .trials import Found, Trial
+
+if TYPE_CHECKING:
+    from ..learner import Learner
+    from ..settings import ModelSettings
+    from .space import Candidate
+
+__all__ = ["Found", "Lessons", "Trial", "candidates", "check_candidates", "fitted", "search", "seconds"]
+
+_GROWTH: Final = 1.25
+"""Times as many labels as at the last search that call for another one."""
+
+
+def search(
+    lessons: Lessons,
+    model: ModelSettings,
+    before: Found | None = None,
+    folds: Mapping[str, int] | None = None,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Found:
+    """The model for these labels. What was found `before` is kept until there are 25 % more labels.
+
+    `folds` says how many folds of each candidate are tried, instead of the clock; given empty, nothing is tried, and
+    what was found before is kept. Raises `TrainingError` if no candidate can be fitted, `ConfigError` for parts or
+    candidates that do not exist.
+    """
+    from .course import Limit, make_course, tried
+    from .evaluation import make_evaluation
+    from .space import admitted
+    from .verdict import verdict
+
+    listed, n = candidates(lessons, model), len(lessons)
+    before = before if before and before.chosen in {each.name for each in listed} else None
+    parts = {"space": model.space, "strategy": model.search, "evaluation": model.evaluation}
+    if before and (folds == {} or (before.at and n < _GROWTH * before.at)):
+        return replace(before, trials=(), parts=parts)
+    incumbent = before.chosen if before and before.at else ""
+    limit = Limit(seconds(model, n), clock, folds)
+    course, evaluation = make_course(model.search), make_evaluation(model.evaluation)
+    tallies = tried(admitted(listed, n), lessons, evaluation, course, limit, incumbent)
+    if all(tally.problem for tally in tallies):
+        reasons = "; ".join(f"{tally.candidate.name}: {tally.problem}" for tally in tallies) or "there are none"
+        raise TrainingError(f"cannot train: no candidate can be fitted to {n} labels ({reasons}).")
+    chosen, near, challenger, trials = verdict(tallies, lessons, incumbent, bool(before and before.challenger))
+    at = n if any(tally.repeats for tally in tallies) else 0
+    return Found(chosen, near, at, challenger, trials, {**parts, "limit": round(limit.seconds, 3)})
+
+
+def fitted(lessons: Lessons, found: Found, model: ModelSettings, members: int = 1) -> Learner:
+    """A learner of the model that was found, fitted to these labels.
+
+    Of more than one member, those near it are the others, at most five in all; with `model.committee` they are
+    bootstrap samples of the model itself. Labels that it was not compared on may be such that it cannot be fitted (a
+    class with a single item, for instance): then it is the first candidate that can. Raises `TrainingError` if none
+    can.
+    """
+    from ..learner import make_learner
+    from .course import teach
+
+    listed = {each.name: each.estimator for each in candidates(lessons, model)}
+    alone = model.committee > 1 or members < 2 or not found.near
+    wanted = [name for name in (found.chosen, *(() if alone else found.near)) if name in listed]
+    problems = []
+    for names in (wanted, *([name] for name in listed)):
+        use = [listed[name] for name in names]
+        learner = make_learner(
+            use[0] if len(use) == 1 else use,
+            classes=lessons.classes,
+            seed=lessons.seed,
+            committee=max(model.committee, members) if len(use) == 1 else 1,
+            kind=lessons.kind,
+        )
+        try:
+            teach(learner, lessons.X, lessons.codes)
+        except TrainingError as error:
+            problems.append(str(error))
+        else:
+            return learner
+    raise TrainingError(problems[0])
+
+
+def candidates(lessons: Lessons, model: ModelSettings) -> Sequence[Candidate]:
+    """All candidates of these settings for labels of this kind, those that need more labels too."""
+    from scipy.sparse import issparse
+
+    from .space import make_space, named
+
+    every = make_space(model.space).candidates(lessons.kind, len(lessons), issparse(lessons.X))
+    listed = named(every, model.candidates)
+    if len({each.name for each in listed}) < len(listed):
+        raise ConfigError(f"model.space: {model.space} has two candidates of one name; give each its own.")
+    return listed
+
+
+def check_candidates(names: Sequence[str], kind: str) -> None:
+    """Raises `ConfigError` for names of candidates that this project's own space lacks for a kind of label."""
+    from .space import Growing, named
+
+    named(Growing().candidates(kind, 1, sparse=False), names)
+
+
+def seconds(model: ModelSettings, n_labels: int) -> float:
+    """The longest that a search should take: `model.seconds` up to 200 labels, six times that from 2,000 on."""
+    return model.seconds * (1 + 5 * min(1.0, max(0, n_labels - 200) / 1800))
