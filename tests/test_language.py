@@ -58,7 +58,7 @@ def sentences() -> list[tuple[tuple[str, ...], str]]:
 
 
 def places(sentence: str) -> set[str]:
-    return set(re.findall(r"\{(\w+)\}", sentence))
+    return set(re.findall(r"\{\w+\}|TIME", sentence))
 
 
 # the catalogue
