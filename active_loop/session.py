@@ -60,7 +60,7 @@ VIEWER_VARIABLE = "ACTIVE_LOOP_VIEWER_TOKEN"
 """Environment variable with the token of those who may read, and neither change anything nor see single people."""
 
 _CALM_S = 0.5
-"""Seconds between two looks for answers in a Label Studio on this machine, which has one core for everybody."""
+"""Seconds between two looks for answers in Label Studio, which answers one call at a time and serves people, too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +194,8 @@ def session(
         loop = loop_of(settings)
         if studio:
             _prepare(loop, studio, tell)
-        driver = Driver(loop, poll_s=settings.labeling.poll_every_s, calm_s=_CALM_S if studio else 0.0)
+        calm_s = _CALM_S if isinstance(place, LabelStudio) else 0.0
+        driver = Driver(loop, poll_s=settings.labeling.poll_every_s, calm_s=calm_s)
         live.wakes(driver)
         orders.follows(driver, loop_of)
         made = Session(driver, orders, studio, place if isinstance(place, LabelStudio) else None, adjudication)
