@@ -7,18 +7,18 @@ whether it comes out the same. Nothing is committed, and nothing that was kept i
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .domain import Purpose, Round, RoundState
+from .domain import Round, RoundState
 from .errors import ConfigError
 from .predictions import Predictions
 from .records import Source
-from .scoring import RoundResult
+from .scoring import RoundJob, RoundResult
 from .store import Store
 from .takeaway import opened
 
@@ -49,7 +49,7 @@ def reproduce(store: Store, folder: Path, number: int, *, source: Source | None 
     round_ = _round(store, number)
     jobs = opened(store, folder, round_, source)
     kept = Predictions(folder / "cache" / "rounds").find(number)
-    result = jobs.of(round_).run()
+    result = _as_it_was(store, round_, jobs.of(round_)).run()
     found = [*_predictions(kept, result), *_ranking(store, round_, result), *_record(round_, result)]
     compared = (*(("what it predicted",) if kept else ()), "what it chose")
     return Reproduced(number, compared, tuple(found), _libraries(round_, result))
@@ -61,6 +61,21 @@ def _round(store: Store, number: int) -> Round:
         known = f"{min(ranked)} to {max(ranked)}" if ranked else "none yet"
         raise ConfigError(f"there is no ranked round {number}: there are {known} (-1 chose the first items).")
     return ranked[number]
+
+
+def _as_it_was(store: Store, round_: Round, job: RoundJob) -> RoundJob:
+    """The job without items that it could not choose then: asked about, and withdrawn unanswered only later.
+
+    Asks are withdrawn when a loop stops; a loop may have gone on after that, and then they could be chosen again.
+    """
+    stops = [event.at for event in store.events("stopped") if round_.opened_at and event.at <= round_.opened_at]
+    open_then = {
+        item for item, at in store.withdrawn(round_.ask_position).items() if not any(at <= stop for stop in stops)
+    }
+    waited = np.array(sorted(open_then.intersection(job.candidates.tolist())), dtype=np.int64)
+    stays = ~np.isin(job.candidates, waited)
+    pending = np.union1d(job.pending, waited)
+    return replace(job, candidates=job.candidates[stays], ids=job.ids[stays], pending=pending)
 
 
 def _predictions(kept: tuple[NDArray[np.float64], NDArray[Any]] | None, result: RoundResult) -> list[str]:
@@ -84,8 +99,7 @@ def _apart(name: str, then: NDArray[Any], now: NDArray[Any]) -> str:
 
 def _ranking(store: Store, round_: Round, result: RoundResult) -> list[str]:
     """How what is chosen differs from the recorded ranking."""
-    asks = [ask for ask in store.asks() if ask.round == round_.number and ask.purpose == Purpose.POOL]
-    then = [(ask.item, ask.utility) for ask in sorted(asks, key=lambda ask: ask.rank or 0)]
+    then = [(ask.item, ask.utility) for ask in store.ranking(round_.number)]
     now = [(int(item), float(utility)) for item, utility in zip(result.chosen, result.utilities, strict=True)]
     if then == now:
         return []

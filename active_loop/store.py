@@ -550,6 +550,10 @@ class Store:
         """Every ask that was ever put into a batch, in that order."""
         return self._asks("position IS NOT NULL ORDER BY position")
 
+    def ranking(self, round_: int) -> list[Ask]:
+        """What a round chose, best first, be it that it was asked about or not."""
+        return self._asks("round = ? AND rank IS NOT NULL ORDER BY rank", round_)
+
     def asks_about(self, items: Collection[int]) -> list[Ask]:
         """Every ask about these items that was ever put into a batch, in that order."""
         return self._asks(f"item IN {_THESE} AND position IS NOT NULL ORDER BY position", json.dumps([*items]))
@@ -585,6 +589,12 @@ class Store:
         """Items that were asked about, among the first `upto` asks (all by default); not those withdrawn unanswered."""
         these = f"SELECT item FROM ask WHERE position <= ?1 AND (?2 IS NULL OR purpose = ?2) AND {_STANDING}"
         return {row[0] for row in self._db.execute(these, (_last(upto), purpose))}
+
+    def withdrawn(self, upto: int) -> dict[int, datetime]:
+        """Items among the first `upto` asks that were withdrawn unanswered, with when they were last asked about."""
+        times = {row[0]: _time(row[1]) for row in self._db.execute("SELECT id, created_at FROM batch")}
+        these = f"SELECT item, max(batch) FROM ask WHERE position <= ? AND NOT {_STANDING} GROUP BY item"
+        return {row[0]: times[row[1]] for row in self._db.execute(these, (upto,))}
 
     def ask_position(self) -> int:
         return int(self._one("SELECT coalesce(max(position), 0) FROM ask")[0])
