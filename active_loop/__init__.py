@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from .labeling import Terminal as Terminal
     from .learner import ActiveLearner as ActiveLearner
     from .learner import Committee as Committee
+    from .model import load_model as load_model
     from .script import Loop as Loop
     from .script import Result as Result
     from .script import Target as Target
@@ -29,6 +30,7 @@ _HOME = {
     "Settings": "settings",
     "Target": "script",
     "Terminal": "labeling",
+    "load_model": "model",
 }
 
 __all__ = sorted(_HOME)

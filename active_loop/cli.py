@@ -363,6 +363,81 @@ def export(folder: Path, form: str | None, out: Path | None, as_json: bool) -> N
 
 @main.command()
 @folder_argument
+@click.option("--out", type=click.Path(path_type=Path), help="File to write.  [default: FOLDER/model.skops]")
+@click.option(
+    "--right",
+    "goal",
+    type=float,
+    default=None,
+    help="Share of what the model answers alone that is to be right.  [default: the target, if it is such a share]",
+)
+@json_flag
+def model(folder: Path, out: Path | None, goal: float | None, as_json: bool) -> None:
+    """Write the model to one file that predicts from raw rows, with a card beside it that says what it is."""
+    from active_loop.server import write_card
+
+    from .changes import current_settings
+    from .model import MODEL
+    from .takeaway import take_away
+
+    path = out or folder / MODEL
+    if path.suffix != ".skops":
+        raise ConfigError(f'--out: the name "{path.name}" must end in .skops.')
+    _find_own(folder)
+    with _store(folder) as store:
+        taken = take_away(store, folder, path, goal)
+        card = write_card(store, taken.about, path, current_settings(store).server.language)
+    least = taken.about.threshold.least
+    if as_json:
+        _print_json({"model": str(path), "card": str(card), "trust": taken.trusts, **json.loads(taken.about.as_json())})
+        return
+    which = {
+        "newest": f"the model of the newest round, {taken.about.round}",
+        "judged": f"the model of round {taken.about.round}, which the certificate is about",
+        "all": "the model that learned from all answers, certified as well",
+    }
+    click.echo(f"{path}: {which[taken.about.what]}, from {taken.about.n_labels} labels; {card} says what it is.")
+    asks = f"below a confidence of {least:.4g}" if least is not None else f"never: {taken.about.threshold.why}"
+    click.echo(f"It asks for a person {asks}.")
+    for name in taken.trusts:
+        click.echo(f"It holds {name}: whoever opens it elsewhere needs that class, and --trust {name}.")
+
+
+@main.command()
+@click.argument("model", type=click.Path(path_type=Path))
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), help="File to write.  [default: FILE.predictions.csv]")
+@click.option("--probabilities", is_flag=True, help="A column with the probability of each class, too.")
+@click.option(
+    "--trust", multiple=True, metavar="TYPE", help="A class of your own that the model holds; may be repeated."
+)
+@json_flag
+def predict(
+    model: Path, file: Path, out: Path | None, probabilities: bool, trust: tuple[str, ...], as_json: bool
+) -> None:
+    """Predict every row of a CSV, JSONL or Parquet file, or every image of a folder. MODEL is its file or its loop."""
+    from .bulk import predict_file
+    from .model import MODEL, load_model, own_types
+
+    path = out or file.with_name(f"{file.name}.predictions.csv")
+    if model.is_dir():
+        _find_own(model)
+        if not (model / MODEL).exists():
+            raise FolderError(f"{model} has no {MODEL}: write it by `active-loop model {model}` first.")
+        loaded = _warned(lambda: load_model(model / MODEL, (*trust, *own_types(_settings(model)))))
+    else:
+        loaded = _warned(lambda: load_model(model, trust))
+    with _rate() as heard:
+        n, asked = predict_file(loaded, file, path, probabilities=probabilities, heard=heard)
+    if as_json:
+        _print_json({"rows": n, "ask": asked, "file": str(path)})
+        return
+    alone = loaded.about.threshold.least is not None
+    click.echo(f"{n} rows in {path}" + (f", of which a person should see {asked}" if alone else ""))
+
+
+@main.command()
+@folder_argument
 @click.option("--out", type=click.Path(path_type=Path), help="File to write.  [default: FOLDER/report.html]")
 @click.option("--no-items", is_flag=True, help="Leave out what items hold, what they are called, and people's names.")
 @click.option("--language", type=click.Choice(["en", "ko"]), help="Language.  [default: server.language]")
@@ -430,6 +505,70 @@ def suspects(folder: Path, as_json: bool) -> None:
 
 @main.command()
 @folder_argument
+@click.option("--rounds", "kind", flag_value="rounds", help="Only the rounds, as a table.")
+@click.option("--looks", "kind", flag_value="looks", help="Only the looks.")
+@click.option("--settings", "kind", flag_value="settings", help="Only what was set, and what it did to the claim.")
+@json_flag
+def history(folder: Path, kind: str | None, as_json: bool) -> None:
+    """All that happened in the loop, newest last: rounds, looks, settings, imports, and the end."""
+    from dataclasses import asdict
+
+    from .changes import current_settings
+    from .history import history as read_history
+    from .language import speaking
+    from .settings import time_zone
+
+    with _store(folder) as store, speaking("en"):
+        found = read_history(store)
+        zone = time_zone(current_settings(store).budget)
+    entries = [each for each in reversed(found.entries) if kind in (None, each.kind)]
+    rounds = [asdict(each) for each in found.rounds]
+    if as_json:
+        told = {"entries": [asdict(each) for each in entries]}
+        told |= {"rounds": rounds} if kind in (None, "rounds") else {}
+        told |= {"looks": [asdict(each) for each in found.looks]} if kind in (None, "looks") else {}
+        _print_json(told)
+        return
+    if kind == "rounds":
+        names = ("round", "ranked_at", "labels", "value", "low", "high", "tested", "agreement")
+        _console().print(_grid(list(names), [[_cell(line[name]) for name in names] for line in rounds]))
+        return
+    for entry in entries:
+        at = f"{entry.at.astimezone(zone):%Y-%m-%d %H:%M:%S}"
+        click.echo(f"{at}  {entry.what}" + (f" {entry.note}" if entry.note else ""))
+        if kind:
+            for name, value in entry.facts:
+                click.echo(f"{'':21}{name}: {value}")
+
+
+@main.command()
+@click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
+@click.argument("round_", metavar="ROUND", type=int)
+@json_flag
+def reproduce(folder: Path, round_: int, as_json: bool) -> None:
+    """Fit a round again from what was recorded of it, and say whether it comes out the same, bit for bit."""
+    from dataclasses import asdict
+
+    from .reproduction import reproduce as fit_again
+
+    _find_own(folder)
+    with _store(folder) as store:
+        found = fit_again(store, folder, round_)
+    if as_json:
+        _print_json({"same": found.same, **asdict(found)})
+    else:
+        click.echo(f"Round {found.round} was fitted again; {' and '.join(found.compared)} is compared.")
+        for name, then, now in found.libraries:
+            click.echo(f"  {name} was {then}, and is {now} here.")
+        for difference in found.differences:
+            click.echo(f"  ✗ {difference}")
+        click.echo("It is the same, bit for bit." if found.same else "It is not the same.")
+    if not found.same:
+        raise SystemExit(NOT_REACHED)
+
+
+@main.command()
+@folder_argument
 def invite(folder: Path) -> None:
     """Print the link by which a second person gets a login. The loop must be running, or Label Studio be elsewhere."""
     from .session import running_studio
@@ -485,6 +624,51 @@ def _grid(head: list[str], rows: list[list[str]]) -> Table:
     for row in rows:
         grid.add_row(*row)
     return grid
+
+
+def _cell(value: object) -> str:
+    """A value of a table of the terminal."""
+    if value is None:
+        return "–"
+    if isinstance(value, float):
+        return f"{value:.3f}"
+    return str(value).partition(".")[0].partition("+")[0] if hasattr(value, "year") else str(value)
+
+
+def _find_own(folder: Path) -> None:
+    """Have classes of the user's own found beside `loop.toml` from now on, after all that is installed."""
+    if str(folder.resolve()) not in sys.path:
+        sys.path.append(str(folder.resolve()))
+
+
+def _warned(load: Callable[[], Any]) -> Any:
+    """What `load` gives; its warnings go to standard error, a sentence each."""
+    import warnings
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        loaded = load()
+    for warning in caught:
+        click.echo(f"active-loop: {warning.message}", err=True)
+    return loaded
+
+
+@contextmanager
+def _rate() -> Iterator[Callable[[int], None]]:
+    """Something to tell how many rows are done: on a terminal it is shown, with the rows per second."""
+    import time
+
+    started, shown = time.monotonic(), sys.stderr.isatty()
+
+    def heard(n: int) -> None:
+        if shown:
+            click.echo(f"\r {n:,} rows, {n / max(time.monotonic() - started, 1e-9):,.0f} a second ", nl=False, err=True)
+
+    try:
+        yield heard
+    finally:
+        if shown:
+            click.echo(err=True)
 
 
 def _attach(folder: Path, url: str, project: int, token_file: str, *how: Any) -> None:

@@ -9,11 +9,13 @@ No heavy library is imported before it is used: this module names what the comma
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import warnings
 import zipfile
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields
 from importlib import metadata
 from pathlib import Path
@@ -22,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Final
 from .errors import DataError, FolderError
 from .extractors import EXTRACTORS, FeatureExtractor, Portable, make_extractor
 from .files import one_line, plain_text
-from .settings import TaskSettings
+from .settings import Settings, TaskSettings
 from .tasks import Task, make_task
 
 if TYPE_CHECKING:
@@ -58,6 +60,7 @@ TRUSTED: Final = frozenset(
 """Types that a model file may hold, besides those of scikit-learn, numpy and scipy that skops itself trusts."""
 
 _FORMAT: Final = 1
+_ABOUT: Final = "about.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,6 +262,11 @@ def libraries() -> dict[str, str]:
     return {name: metadata.version(name) for name in names}
 
 
+def own_types(settings: Settings) -> tuple[str, ...]:
+    """The classes of the user's own that the settings of a loop name, as a model file names them."""
+    return tuple(name.replace(":", ".") for name in (*settings.model.names, settings.features.use) if ":" in name)
+
+
 # the file
 
 
@@ -273,7 +281,7 @@ def write_model(path: Path, about: About, extractor: FeatureExtractor, learner: 
     from .learner import taken_apart
 
     arrays: list[Any] = []
-    kept = {"format": _FORMAT, "learner": taken_apart(learner), "about": about.as_json()}
+    kept = {"format": _FORMAT, "learner": taken_apart(learner)}
     try:
         if isinstance(extractor, Portable) and about.extractor in EXTRACTORS:
             kept |= {
@@ -286,8 +294,16 @@ def write_model(path: Path, about: About, extractor: FeatureExtractor, learner: 
         trusts = tuple(name for name in skops.io.get_untrusted_types(data=body) if name not in TRUSTED)
     except Exception as error:  # it is the user's own object that is asked here, and whatever it raises is said
         raise DataError(f"cannot write the model to a file: {type(error).__name__}: {one_line(error)}.") from error
-    _write(path, body)
+    _write(path, _with_about(body, about))
     return trusts
+
+
+def _with_about(body: bytes, about: About) -> bytes:
+    """The archive with what is said of the model in a file of its own, which can be read without making anything."""
+    archive = io.BytesIO(body)
+    with zipfile.ZipFile(archive, "a", zipfile.ZIP_DEFLATED) as opened:
+        opened.writestr(_ABOUT, about.as_json())
+    return archive.getvalue()
 
 
 def _put(arrays: list[Any], array: Any) -> dict[str, int]:
@@ -317,8 +333,7 @@ def load_model(path: Path | str, trust: Iterable[str] = ()) -> Model:
     path = Path(path)
     body = _checked(path, frozenset(trust))
     try:
-        kept = _loaded(body)
-        about = About.of(kept["about"])
+        kept, about = _loaded(body), _about(body)
     except Exception as error:  # what is wrong with a damaged or foreign file shows in any of many ways
         raise DataError(
             f"cannot read the model {path} with scikit-learn {metadata.version('scikit-learn')}: "
@@ -326,6 +341,18 @@ def load_model(path: Path | str, trust: Iterable[str] = ()) -> Model:
         ) from error
     _warn(path, about)
     return _opened(path, kept, about)
+
+
+def about_model(path: Path) -> About | None:
+    """What is said of the model in a file; None if there is none, or it cannot be read. Nothing else is opened."""
+    with suppress(OSError, zipfile.BadZipFile, KeyError, TypeError, ValueError):
+        return _about(path.read_bytes())
+    return None
+
+
+def _about(body: bytes) -> About:
+    with zipfile.ZipFile(io.BytesIO(body)) as opened:
+        return About.of(opened.read(_ABOUT).decode())
 
 
 def _checked(path: Path, trust: frozenset[str]) -> bytes:

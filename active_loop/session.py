@@ -35,6 +35,7 @@ from .label_studio import Elsewhere, Finding, LabelStudio
 from .labeling import LabelingBackend, Queues, Terminal
 from .local_studio import LocalStudio
 from .loop import Loop
+from .model import MODEL, own_types
 from .notice import Notices, notices, program
 from .orders import Orders, Resting, Running
 from .planning import hopeless
@@ -338,6 +339,8 @@ def _app(
         ml_key=secret_in(folder / ML_KEY),
         language=settings.server.language,
         orders=orders,
+        model=folder / MODEL,
+        trust=lambda: own_types(settings),
     )
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 from .access import Access
 from .app import create_app
 from .front import create_front
-from .handout import write_report
+from .handout import write_card, write_report
 from .serving import Server, serve
 
-__all__ = ["Access", "Server", "create_app", "create_front", "serve", "write_report"]
+__all__ = ["Access", "Server", "create_app", "create_front", "serve", "write_card", "write_report"]

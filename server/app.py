@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -25,7 +26,7 @@ from active_loop.orders import Orders
 from active_loop.records import Source
 from active_loop.store import Store
 
-from . import backend, controls, items, people, record, visit, words
+from . import backend, controls, items, people, predicting, record, visit, words
 from .access import Access, Role
 from .map import pages as map_pages
 from .model import pages as model_pages
@@ -68,6 +69,8 @@ def create_app(
     ml_key: str = "",
     language: str = "en",
     orders: Orders | None = None,
+    model: Path | None = None,
+    trust: Callable[[], tuple[str, ...]] = tuple,
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> Flask:
     """The dashboard of one loop, as a WSGI application.
@@ -80,7 +83,8 @@ def create_app(
     empty for nothing. Under the host of `public_url` Label Studio may call a server that is bound to loopback.
     `labeling_url` is where people answer, linked from the page. `source` opens the data, for pages that show items.
     Label Studio may attach the server as an ML backend at /ml/ and this `ml_key`. `language` is that of who has not
-    chosen one. `orders` take what the owner changes; without them nothing can be changed here.
+    chosen one. `orders` take what the owner changes; without them nothing can be changed here. `model` is the file
+    that /predict predicts with, be it there or not yet; `trust` names the user's own classes that it may hold.
 
     Raises `ConfigError` for an empty secret or token.
     """
@@ -107,6 +111,8 @@ def create_app(
     app.register_blueprint(model_pages(reading, source))
     app.register_blueprint(people.pages(reading))
     app.register_blueprint(record.pages(reading))
+    if model is not None:
+        app.register_blueprint(predicting.routes(model, trust))
     if orders is not None:
         app.register_blueprint(controls.pages(reading, orders))
     return app
@@ -232,7 +238,7 @@ def _say(code: int, sentence: str, then: str) -> Response:
     """One sentence and what to do, in the form that the caller reads."""
     if request.path == "/status.json":
         return _json({"headline": sentence, "next": then}, code)
-    if request.path in ("/health", "/webhook") or request.path.startswith("/ml/"):
+    if request.path in ("/health", "/webhook", "/predict") or request.path.startswith("/ml/"):
         return _plain(f"{sentence} {then}", code)
     live = request.endpoint in NAVIGATION  # pages that look again by themselves
     return Response(

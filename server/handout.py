@@ -26,12 +26,14 @@ from active_loop.domain import Look
 from active_loop.errors import ActiveLoopError, FolderError
 from active_loop.export import ExportRow
 from active_loop.language import say, say_n, speaking, spoken
+from active_loop.model import MODEL, About
 from active_loop.records import Source
 from active_loop.report import CurvePoint, Status
 from active_loop.report import status as read_status
 from active_loop.store import Store
 
 from . import chart, words
+from .card import as_markdown, card_of
 from .items import Content, content_of
 
 _SIZE: Final = (760.0, 320.0)
@@ -64,7 +66,16 @@ def write_report(
         page = (
             _templates()
             .get_template("report.html")
-            .render(status=status, sheet=sheet, shown=shown, now=at, picture=picture, style=_style(), spoken=spoken())
+            .render(
+                status=status,
+                sheet=sheet,
+                shown=shown,
+                now=at,
+                picture=picture,
+                card=card_of(status, sheet, Path(store.path).parent / MODEL),
+                style=_style(),
+                spoken=spoken(),
+            )
         )
     beside = path.with_suffix("")
     tables = {
@@ -79,6 +90,15 @@ def write_report(
     for file, text in texts.items():
         _write(file, text)
     return list(texts)
+
+
+def write_card(store: Store, about: About, model: Path, language: str = "en") -> Path:
+    """Write the card of a model beside its file, as Markdown; returns where. `FolderError` where it cannot be."""
+    with speaking(language):
+        text = as_markdown(read_status(store), data_sheet(store), about, model)
+    path = model.with_name(f"{model.stem}-card.md")
+    _write(path, text)
+    return path
 
 
 @cache
