@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
 import numpy as np
-from sklearn.exceptions import ConvergenceWarning
 
 from .. import components
 from ..errors import ConfigError, TrainingError, unknown_name
@@ -119,9 +118,9 @@ def tried(
 
 
 def teach(learner: Learner, X: Any, codes: Codes) -> None:
-    """Fit a learner; one that stopped where its steps ended, before it was best, is a model all the same."""
+    """Fit a learner, without warnings of steps that ended and of classes with few items: it is a model all the same."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
+        warnings.simplefilter("ignore", UserWarning)
         learner.fit(X, codes)
 
 

@@ -71,13 +71,18 @@ class Space(Protocol):
 
 class Growing:
     """The space of this project: six models from the first label on, trees from 100, networks from 200, boosting from
-    500 labels on. Linear models and networks see columns of unit variance, except where the features are sparse."""
+    500 labels on.
+
+    Linear models and networks see columns of unit variance. Where the features are sparse, linear models see them as
+    they are, and there are no networks: a weight for each word and unit is more than can be fitted in the time.
+    """
 
     name = "growing"
 
     def candidates(self, kind: str, n_labels: int, sparse: bool) -> Sequence[Candidate]:
         """See `Space.candidates`."""
-        return _OF_KIND[kind](n_labels, _as_it_is if sparse else _scaled)
+        listed = _OF_KIND[kind](n_labels, sparse)
+        return [each for each in listed if not (sparse and each.family == "network")]
 
 
 class _Own:
@@ -149,15 +154,15 @@ def misfit(candidate: Candidate, kind: str, X: Any) -> str:
 
 # The candidates of this project
 
-Scaling = Callable[[Estimator], Estimator]
+
+def _scaled(estimator: Estimator, sparse: bool) -> Estimator:
+    return estimator if sparse else make_pipeline(StandardScaler(), estimator)
 
 
-def _scaled(estimator: Estimator) -> Estimator:
-    return make_pipeline(StandardScaler(), estimator)
-
-
-def _as_it_is(estimator: Estimator) -> Estimator:
-    return estimator
+def _logistic(sparse: bool) -> list[Candidate]:
+    """Logistic regressions: rows of unit length, which sparse ones are, take less shrinkage than scaled columns."""
+    strengths = (10, 100, 1000) if sparse else (10, 1, 0.1, 100)
+    return [Candidate(f"logistic(C={C})", _scaled(LogisticRegression(C=C, max_iter=1000), sparse)) for C in strengths]
 
 
 def _leaf(n_labels: int) -> int:
@@ -165,16 +170,22 @@ def _leaf(n_labels: int) -> int:
     return max(1, min(20, n_labels // 20))
 
 
-def _choices(n_labels: int, scaled: Scaling) -> list[Candidate]:
+def _choices(n_labels: int, sparse: bool) -> list[Candidate]:
     return [
         Candidate("svm", RBFMachines(C=10.0)),
-        *(Candidate(f"logistic(C={C})", scaled(LogisticRegression(C=C, max_iter=1000))) for C in (10, 1, 100)),
+        *_logistic(sparse),
         Candidate("nearest", KNeighborsClassifier(1)),
         Candidate("lda", LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto")),
         Candidate("forest", ExtraTreesClassifier(), 100),
-        Candidate("linear", CalibratedClassifierCV(scaled(LinearSVC()), cv=3, ensemble=False), 100),
+        Candidate(
+            "linear", CalibratedClassifierCV(_scaled(LinearSVC(), sparse), cv=3, ensemble=False), 0 if sparse else 100
+        ),
         *(
-            Candidate(f"network({shape})", scaled(MLPClassifier(sizes, alpha=alpha, **_LEARNING)), 200)
+            Candidate(
+                f"network({shape})",
+                _scaled(MLPClassifier(hidden_layer_sizes=sizes, alpha=alpha, **_LEARNING), sparse),
+                200,
+            )
             for shape, sizes, alpha in _NETWORKS
         ),
         Candidate(
@@ -185,27 +196,28 @@ def _choices(n_labels: int, scaled: Scaling) -> list[Candidate]:
     ]
 
 
-def _label_sets(n_labels: int, scaled: Scaling) -> list[Candidate]:
+def _label_sets(n_labels: int, sparse: bool) -> list[Candidate]:
     return [
         Candidate("svm", RBFMachines(C=10.0)),
-        *(Candidate(f"logistic(C={C})", scaled(LogisticRegression(C=C, max_iter=1000))) for C in (10, 1, 100)),
+        *_logistic(sparse),
         Candidate("forest", ExtraTreesClassifier(), 100),
     ]
 
 
-def _numbers(n_labels: int, scaled: Scaling) -> list[Candidate]:
+def _numbers(n_labels: int, sparse: bool) -> list[Candidate]:
     alphas = [10.0**power for power in range(-2, 5)]
     return [
         Candidate("svm", RBFRegression()),
         Candidate("svm(alpha=0.01)", RBFRegression(alpha=0.01)),
-        Candidate("ridge", scaled(RidgeCV(alphas))),
+        Candidate("ridge", _scaled(RidgeCV(alphas), sparse)),
         Candidate("nearest", KNeighborsRegressor(max(1, min(5, n_labels // 4)), weights="distance")),
         Candidate("forest", ExtraTreesRegressor(), 100),
         *(
             Candidate(
                 f"network({shape})",
                 TransformedTargetRegressor(
-                    scaled(MLPRegressor(sizes, alpha=alpha, **_LEARNING)), transformer=StandardScaler()
+                    _scaled(MLPRegressor(hidden_layer_sizes=sizes, alpha=alpha, **_LEARNING), sparse),
+                    transformer=StandardScaler(),
                 ),
                 200,
             )
@@ -219,7 +231,7 @@ def _numbers(n_labels: int, scaled: Scaling) -> list[Candidate]:
     ]
 
 
-_OF_KIND: Final[Mapping[str, Callable[[int, Scaling], list[Candidate]]]] = {
+_OF_KIND: Final[Mapping[str, Callable[[int, bool], list[Candidate]]]] = {
     "choice": _choices,
     "multi_label": _label_sets,
     "number": _numbers,

@@ -1,0 +1,368 @@
+"""The model chooses itself: on labelled items alone, the same way again, and never one that cannot be fitted."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from loops import open_loop, oracle, run_to_end, settings, write_points
+from scipy import sparse
+from sklearn.dummy import DummyClassifier
+
+from active_loop.config import read_settings, write_settings
+from active_loop.domain import COLD_START
+from active_loop.errors import ConfigError, TrainingError
+from active_loop.runner import InlineRunner
+from active_loop.scoring import RoundJob
+from active_loop.search import Found, Lessons, candidates, fitted, search, seconds
+from active_loop.search.course import Halving, Tally
+from active_loop.search.evaluation import Folds
+from active_loop.search.space import Candidate
+from active_loop.search.verdict import verdict
+from active_loop.settings import ModelSettings
+
+AUTO = ModelSettings(use="auto", candidates=("svm", "logistic(C=10)", "lda"))
+ALL = {"svm": 15, "logistic(C=10)": 15, "lda": 15}
+"""As many folds as there are, whatever the time."""
+
+SPACE = """
+from sklearn.linear_model import LogisticRegression, RidgeClassifier
+from sklearn.svm import LinearSVC
+from sklearn.base import ClassifierMixin, BaseEstimator
+import numpy as np
+
+class Broken(ClassifierMixin, BaseEstimator):
+    def fit(self, X, y):
+        raise IndexError("list index out of range")
+    def predict_proba(self, X): ...
+
+def plain(): return [("mine", LogisticRegression()), ("late", LogisticRegression(C=3), 10_000)]
+def hard(): return [("ridge", RidgeClassifier()), ("mine", LogisticRegression())]
+def broken(): return [("broken", Broken()), ("ridge", RidgeClassifier())]
+def twice(): return [("mine", LogisticRegression()), ("mine", LogisticRegression(C=3))]
+def nothing(): return 3
+
+class Sized:
+    name = "sized"
+    def candidates(self, kind, n_labels, sparse):
+        return [("C", LogisticRegression(C=n_labels))]
+"""
+
+
+@pytest.fixture
+def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    name = f"space_{tmp_path.name.replace('-', '_')}"
+    (tmp_path / f"{name}.py").write_text(SPACE)
+    monkeypatch.syspath_prepend(tmp_path)
+    yield name
+    sys.modules.pop(name, None)
+
+
+def lessons(n: int = 60, *, classes: int = 3, seed: int = 0, groups: Any = None, **changes: Any) -> Lessons:
+    """Clouds of points, one for each class, which mix a little."""
+    rng = np.random.default_rng(seed)
+    codes = np.arange(n) % classes
+    X = rng.normal(size=(n, 4)) + 1.5 * np.eye(4)[codes % 4]
+    made = Lessons(X, codes, "choice", tuple("abcdefgh"[:classes]), seed, np.arange(n) if groups is None else groups)
+    return replace(made, **changes)
+
+
+def outcomes(found: Found) -> dict[str, str]:
+    return {trial.candidate: trial.outcome for trial in found.trials}
+
+
+def without_seconds(found: Found) -> Found:
+    return replace(found, trials=tuple(replace(trial, seconds=0.0) for trial in found.trials))
+
+
+# What is evaluated on what
+
+
+def test_each_item_is_held_out_once_in_a_repeat_and_never_taught_then() -> None:
+    repeats = Folds().repeats(lessons(61))
+    assert [len(folds) for folds in repeats] == [5, 5, 5]
+    for folds in repeats:
+        assert sorted(np.concatenate([held for _, held in folds]).tolist()) == list(range(61))
+        assert all(np.intersect1d(taught, held).size == 0 for taught, held in folds)
+
+
+def test_folds_have_the_same_share_of_each_class() -> None:
+    given = lessons(60)
+    for folds in Folds().repeats(given):
+        assert all(np.bincount(given.codes[held]).tolist() == [4, 4, 4] for _, held in folds)
+
+
+def test_items_of_one_group_are_never_on_both_sides() -> None:
+    given = lessons(60, groups=np.arange(60) // 4)
+    for folds in Folds().repeats(given):
+        assert all(np.intersect1d(given.groups[t], given.groups[h]).size == 0 for t, h in folds)
+
+
+def test_below_40_labels_each_one_is_predicted_from_all_others() -> None:
+    (folds,) = Folds().repeats(lessons(39))
+    assert all(len(held) == 1 and len(taught) == 38 for taught, held in folds)
+
+
+def test_a_class_with_one_label_is_always_taught_and_never_held_out() -> None:
+    codes = np.array([0, 1] * 24 + [2])
+    given = lessons(49, codes=codes)
+    assert all(48 in taught and 48 not in held for folds in Folds().repeats(given) for taught, held in folds)
+    found = search(given, AUTO, folds=ALL)
+    assert found.at == 49
+    assert not any(outcome.startswith("left out") for outcome in outcomes(found).values())
+
+
+def test_losses_are_those_of_the_formulas() -> None:
+    given = lessons(4, classes=2)
+    p = np.array([[0.5, 0.5], [0.9, 0.1], [1.0, 0.0], [1.0, 0.0]])
+    expected = [np.log(2), -np.log(0.1), 0.0, -np.log(0.001)]
+    assert Folds().losses(given, np.arange(4), p) == pytest.approx(expected)
+    numbers = replace(given, kind="number", codes=np.array([1.0, 2.0, 3.0, 4.0]))
+    assert Folds().losses(numbers, np.arange(2), np.array([1.0, 4.0])) == pytest.approx([0.0, 4.0])
+    several = replace(given, kind="multi_label", codes=np.array([[1, 0]] * 4))
+    assert Folds().losses(several, np.arange(1), np.array([[0.5, 0.5]])) == pytest.approx([np.log(2)])
+
+
+# Which candidates there are
+
+
+@pytest.mark.parametrize(
+    ("n", "newest"), [(50, {"svm", "logistic", "lda", "nearest"}), (100, {"forest", "linear"}), (200, {"network"})]
+)
+def test_the_space_grows_with_the_labels(n: int, newest: set[str]) -> None:
+    from active_loop.search.space import admitted
+
+    families = {each.family for each in admitted(candidates(lessons(n), ModelSettings(use="auto")), n)}
+    assert newest <= families
+    assert ("forest" in families) == (n >= 100)
+    assert ("network" in families) == (n >= 200)
+    assert "boosting" not in families
+
+
+@pytest.mark.parametrize("kind", ["choice", "multi_label", "number"])
+@pytest.mark.parametrize("make", [np.asarray, sparse.csr_matrix])
+def test_every_candidate_of_the_space_learns_its_kind_or_is_left_out_by_name(
+    kind: str, make: Callable[..., Any]
+) -> None:
+    rng, n = np.random.default_rng(0), 60
+    codes = {"choice": np.arange(n) % 3, "number": rng.normal(size=n), "multi_label": rng.integers(0, 2, (n, 3))}[kind]
+    given = lessons(n, X=make(rng.normal(size=(n, 5))), kind=kind, codes=codes)
+    model = ModelSettings(use="auto")
+    for each in candidates(given, model):
+        alone = replace(model, candidates=(each.name,))
+        if sparse.issparse(given.X) and each.family in ("lda", "boosting"):
+            with pytest.raises(TrainingError, match="works on dense features only"):
+                search(given, alone, folds={each.name: 5})
+        else:
+            found = search(given, alone, folds={each.name: 5})
+            assert np.isfinite(found.trials[0].loss or np.nan), each.name
+            fitted(given, found, alone).member_predictions(given.X)
+
+
+def test_a_list_of_names_or_families_narrows_the_space() -> None:
+    listed = candidates(lessons(), ModelSettings(use="auto", candidates=("lda", "logistic(C=1)")))
+    assert [each.name for each in listed] == ["logistic(C=1)", "lda"]
+    with pytest.raises(ConfigError, match='unknown candidate "logistik"; did you mean "logistic"'):
+        candidates(lessons(), ModelSettings(use="auto", candidates=("logistik",)))
+
+
+def test_a_user_may_bring_the_whole_space(module: str) -> None:
+    found = search(lessons(), ModelSettings(use="auto", space=f"{module}:plain"))
+    assert (found.chosen, outcomes(found)) == ("mine", {"mine": "won"})
+    sized = search(lessons(), ModelSettings(use="auto", space=f"{module}:Sized"))
+    assert sized.trials[0].parameters == "LogisticRegression(C=60)"
+    for name, said in (("twice", "two candidates of one name"), ("nothing", "gives no candidates")):
+        with pytest.raises(ConfigError, match=said):
+            search(lessons(), ModelSettings(use="auto", space=f"{module}:{name}"))
+
+
+# Bad input
+
+
+def test_an_estimator_without_probabilities_is_left_out_by_name(module: str) -> None:
+    found = search(lessons(), ModelSettings(use="auto", space=f"{module}:hard"))
+    assert found.chosen == "mine"
+    assert outcomes(found)["ridge"].startswith("left out: RidgeClassifier has no predict_proba")
+
+
+def test_if_all_candidates_fail_each_is_named_with_its_reason(module: str) -> None:
+    with pytest.raises(TrainingError) as raised:
+        search(lessons(), ModelSettings(use="auto", space=f"{module}:broken"))
+    said = str(raised.value)
+    assert said.startswith("cannot train: no candidate can be fitted to 60 labels (broken: Broken cannot be fitted to ")
+    assert "list index out of range; ridge: RidgeClassifier has no predict_proba" in said
+
+
+def test_constant_features_leave_a_model_all_the_same() -> None:
+    given = lessons(60, X=np.ones((60, 4)))
+    found = search(given, ModelSettings(use="auto"), folds={})
+    assert found.at == 60
+    assert np.isfinite(fitted(given, found, AUTO).member_predictions(given.X)).all()
+
+
+@pytest.mark.parametrize(("n", "classes"), [(6, 8), (1, 3), (0, 2), (2, 2)])
+def test_more_classes_than_labels_leave_the_first_candidate_uncompared(n: int, classes: int) -> None:
+    given = lessons(n, classes=classes)
+    found = search(given, AUTO)
+    assert (found.chosen, found.at) == ("svm", 0)
+    assert fitted(given, found, AUTO).member_predictions(np.zeros((5, 4))).shape == (1, 5, classes)
+
+
+def test_labels_that_the_chosen_model_cannot_learn_are_learned_by_the_first_that_can() -> None:
+    """A new class with a single label: three folds of it, which the calibration of the linear machine needs, fail."""
+    model = ModelSettings(use="auto", candidates=("linear", "svm"))
+    given = lessons(61, codes=np.array([0, 1] * 30 + [2]))
+    learner = fitted(given, Found("linear"), model)
+    assert learner.fingerprint.startswith("RBFMachines")
+    assert "CalibratedClassifierCV" in fitted(lessons(60), Found("linear"), model).fingerprint
+
+
+# When the model changes
+
+
+def tally(name: str, *losses: float) -> Tally:
+    return Tally(Candidate(name, DummyClassifier()), [np.resize(np.array(losses), 60)], folds=5)
+
+
+def decided(incumbent: str, beaten: bool, **losses: tuple[float, ...]) -> tuple[str, str]:
+    found = verdict([tally(name, *each) for name, each in losses.items()], lessons(60), incumbent, beaten)
+    return found[0], found[2]
+
+
+def test_the_model_changes_only_after_it_was_clearly_beaten_twice_in_a_row() -> None:
+    worse, better = (1.0, 1.1), (0.5, 0.4)
+    assert decided("old", False, old=worse, new=better) == ("old", "new")
+    assert decided("old", True, old=worse, new=better) == ("new", "")
+    assert decided("old", True, old=better, new=worse) == ("old", "")
+    assert decided("", False, old=worse, new=better) == ("new", "")
+
+
+def test_less_than_one_standard_error_of_the_paired_difference_changes_nothing() -> None:
+    """Sixty differences of ±1 around 0.1: the standard error is 1/√59 = 0.13; around 0.2 they are clear."""
+    for shift, expected in ((0.1, ("old", "")), (0.2, ("old", "new"))):
+        assert decided("old", False, old=(1.0, 1.0), new=(2.0 - shift, 0.0 - shift)) == expected
+
+
+def test_the_standard_error_is_that_of_groups_where_items_go_together() -> None:
+    """Ten groups of six equal differences are ten differences, not sixty."""
+    rng = np.random.default_rng(0)
+    steps = np.repeat(rng.normal(size=10), 6)
+    tallies = [Tally(Candidate(name, DummyClassifier()), [loss]) for name, loss in (("a", 0 * steps), ("b", steps + 9))]
+    given = lessons(60, groups=np.arange(60) // 6)
+    _, _, _, (_, other) = verdict(tallies, given, "a", False)
+    assert other.se == pytest.approx(np.std(steps[::6], ddof=1) / np.sqrt(10), abs=1e-6)
+
+
+def test_a_model_is_searched_for_again_only_with_a_quarter_more_labels() -> None:
+    before = Found("lda", ("svm",), at=60, challenger="svm")
+    for n, searched in ((74, False), (75, True)):
+        found = search(lessons(n), AUTO, before, ALL if searched else None)
+        assert bool(found.trials) == searched
+        assert found.at == (n if searched else 60)
+    assert search(lessons(60), AUTO, Found("gone", at=60), ALL).trials, "a model that there is no more is not kept"
+
+
+# Time, and the same again
+
+
+def ticking(step: float) -> Callable[[], float]:
+    """A clock that moves by one step at each reading."""
+    readings = count()
+    return lambda: next(readings) * step
+
+
+def test_the_time_ends_a_search_with_the_best_that_was_completed() -> None:
+    found = search(lessons(), AUTO, clock=ticking(100.0))
+    assert outcomes(found) == {"svm": "won", "logistic(C=10)": "cut off", "lda": "cut off"}
+    assert [trial.folds for trial in found.trials] == [5, 0, 0]
+
+
+@pytest.mark.parametrize("step", [0.0, 0.03, 0.05, 0.1])
+def test_the_same_folds_find_the_same_model_bit_for_bit_whatever_the_time(step: float) -> None:
+    found = search(lessons(120), AUTO, Found("lda", at=60, challenger="svm"), clock=ticking(step))
+    folds = Found.folds_of(found.as_record())
+    again = search(lessons(120), AUTO, Found("lda", at=60, challenger="svm"), folds, ticking(9.0))
+    assert without_seconds(again) == without_seconds(found)
+
+
+def test_the_limit_grows_with_the_labels() -> None:
+    assert [seconds(AUTO, n) for n in (0, 200, 1100, 2000, 9000)] == [5.0, 5.0, 17.5, 30.0, 30.0]
+
+
+def test_the_worse_half_is_dropped_after_each_repeat_from_500_labels_on_but_never_the_incumbent() -> None:
+    losses = {"a": 1.0, "b": 2.0, "c": 3.0, "d": 4.0}
+    assert set(Halving().remaining(losses, "d", 499)) == set(losses)
+    assert set(Halving().remaining(losses, "d", 500)) == {"a", "b", "d"}
+
+
+# In a loop
+
+
+def ended(folder: Path, runner: Any = None, **changes: Any) -> Any:
+    model = {"use": "auto", "candidates": ("svm", "logistic(C=10)", "logistic(C=1)"), "seconds": 1000.0}
+    told = settings(target={"value": 0.999}, budget={"answers": 70}, model=model, **changes)
+    loop = open_loop(folder, oracle(write_points(folder, n=120)), told, runner=runner)
+    run_to_end(loop)
+    return loop
+
+
+def test_a_round_records_what_was_tried_and_is_computed_again_with_the_same_model(tmp_path: Path) -> None:
+    loop = ended(tmp_path)
+    rounds = [each for each in loop.store.rounds() if each.number != COLD_START]
+    searched = [each for each in rounds if each.record["trials"]]
+    assert 1 < len(searched) < len(rounds), "again with a quarter more labels, and not in each round"
+    for each in rounds:
+        assert set(each.record["search"]) >= {"space", "strategy", "evaluation", "near", "at", "challenger"}
+        for job in (loop.jobs.of(each), loop.jobs.of(each, rank=False)):
+            result = job.run()
+            assert result.record["model"] == each.record["model"]
+            assert result.record["chosen"] == each.record["chosen"]
+    again = loop.jobs.of(searched[-1]).run().record
+    for one, other in zip(again["trials"], searched[-1].record["trials"], strict=True):
+        assert {**one, "seconds": 0} == {**other, "seconds": 0}
+
+
+def test_a_round_by_a_committee_strategy_is_asked_by_the_models_that_cannot_be_told_apart(tmp_path: Path) -> None:
+    loop = ended(tmp_path, query={"strategy": "vote_entropy"})
+    last = loop.store.rounds()[-1].record
+    members = 1 + len(last["search"]["near"])
+    assert 2 <= members <= 5
+    assert f"; {members} members;" in last["model"]
+
+
+def test_no_reserved_item_reaches_the_search(tmp_path: Path) -> None:
+    class Watched(InlineRunner):
+        def submit(self, job: Any) -> None:
+            if isinstance(job, RoundJob):
+                assert np.intersect1d(job.labelled, job.test).size == 0
+                assert len(job.groups if job.groups is not None else ()) in (0, len(job.labelled))
+                jobs.append(job)
+            super().submit(job)
+
+    jobs: list[RoundJob] = []
+    ended(tmp_path, Watched())
+    assert jobs
+    after_the_end = [job for job in jobs if job.trials == {}]
+    assert all(job.searched for job in after_the_end)
+
+
+def test_settings_of_a_search_are_read_and_refused(tmp_path: Path) -> None:
+    path = tmp_path / "loop.toml"
+    told = settings(model={"use": "auto", "candidates": ("svm", "logistic")})
+    write_points(tmp_path)
+    write_settings(told, path)
+    assert read_settings(path).model.candidates == ("svm", "logistic")
+    for model, said in (
+        ({"use": "auto, svm"}, "name it alone"),
+        ({"use": "auto", "seconds": 0.0}, "model.seconds is 0"),
+        ({"use": "auto", "candidates": ("svn",)}, 'unknown candidate "svn"; did you mean "svm"'),
+        ({"use": "auto", "space": "large"}, 'model.space: unknown name "large"'),
+    ):
+        with pytest.raises(ConfigError, match=said):
+            write_settings(settings(model=model), path)
