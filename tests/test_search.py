@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import count
@@ -18,7 +19,7 @@ from sklearn.dummy import DummyClassifier
 from active_loop.config import read_settings, write_settings
 from active_loop.domain import COLD_START
 from active_loop.errors import ConfigError, TrainingError
-from active_loop.runner import InlineRunner
+from active_loop.runner import InlineRunner, ProcessRunner
 from active_loop.scoring import RoundJob
 from active_loop.search import Found, Lessons, candidates, fitted, search, seconds
 from active_loop.search.course import Halving, Tally
@@ -305,7 +306,7 @@ def test_the_worse_half_is_dropped_after_each_repeat_from_500_labels_on_but_neve
 
 
 def ended(folder: Path, runner: Any = None, **changes: Any) -> Any:
-    model = {"use": "auto", "candidates": ("svm", "logistic(C=10)", "logistic(C=1)"), "seconds": 1000.0}
+    model = {"use": "auto", "candidates": ("svm", "logistic(C=10)"), "seconds": 1000.0}
     told = settings(target={"value": 0.999}, budget={"answers": 70}, model=model, **changes)
     loop = open_loop(folder, oracle(write_points(folder, n=120)), told, runner=runner)
     run_to_end(loop)
@@ -317,7 +318,7 @@ def test_a_round_records_what_was_tried_and_is_computed_again_with_the_same_mode
     rounds = [each for each in loop.store.rounds() if each.number != COLD_START]
     searched = [each for each in rounds if each.record["trials"]]
     assert 1 < len(searched) < len(rounds), "again with a quarter more labels, and not in each round"
-    for each in rounds:
+    for each in (searched[-1], rounds[-1]):
         assert set(each.record["search"]) >= {"space", "strategy", "evaluation", "near", "at", "challenger"}
         for job in (loop.jobs.of(each), loop.jobs.of(each, rank=False)):
             result = job.run()
@@ -325,6 +326,26 @@ def test_a_round_records_what_was_tried_and_is_computed_again_with_the_same_mode
             assert result.record["chosen"] == each.record["chosen"]
     again = loop.jobs.of(searched[-1]).run().record
     for one, other in zip(again["trials"], searched[-1].record["trials"], strict=True):
+        assert {**one, "seconds": 0} == {**other, "seconds": 0}
+
+
+@pytest.mark.process
+def test_another_process_finds_the_same_model(tmp_path: Path) -> None:
+    (tmp_path / "here").mkdir()
+    here = ended(tmp_path / "here")
+    job = here.jobs.of(next(each for each in reversed(here.store.rounds()) if each.record["trials"]))
+    done = threading.Event()
+    runner = ProcessRunner(done.set)
+    try:
+        runner.submit(job)
+        assert done.wait(60)
+        there = runner.poll()
+    finally:
+        runner.close()
+    own = job.run()
+    assert there.record["model"] == own.record["model"]
+    assert np.array_equal(there.test_mean, own.test_mean)
+    for one, other in zip(there.record["trials"], own.record["trials"], strict=True):
         assert {**one, "seconds": 0} == {**other, "seconds": 0}
 
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib.metadata import version
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import clone
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
 
 from ..errors import ConfigError, TrainingError, unknown_name
 from .estimators import Estimator, deal, estimator_of, is_forest, seeded, weight_name
@@ -20,6 +22,13 @@ from .modal import ActiveLearner
 
 ESTIMATOR_FAULTS = (ValueError, TypeError, ArithmeticError, AttributeError, RuntimeError, LookupError)
 """What scikit-learn's estimators raise when they cannot work with what they were given."""
+
+
+@lru_cache(maxsize=1)
+def _pools(n_modules: int) -> ThreadpoolController:
+    """The thread pools of the numeric libraries, looked for anew when modules were imported: it takes longer than a
+    small fit."""
+    return ThreadpoolController()
 
 
 class Learner(Protocol):
@@ -142,7 +151,7 @@ class CommitteeLearner:
         its likeliest class (the first of equals)."""
         rows = self._kind.checked(X, y, self._amounts(X, weight), len(self.classes))
         self._members = [_Member(rows)] * len(self._members)
-        with threadpool_limits(self._threads):
+        with _pools(len(sys.modules)).limit(limits=self._threads):
             members = [self._member(number, rows) for number in range(len(self._estimators))]
         whole = members[0].estimator
         if not self._dealt:
@@ -154,7 +163,7 @@ class CommitteeLearner:
         """See `Learner.member_predictions`."""
         n = int(X.shape[0])
         result = np.stack([member.rows.untaught(n) for member in self._members])
-        with threadpool_limits(self._threads):
+        with _pools(len(sys.modules)).limit(limits=self._threads):
             for place, member in enumerate(self._members):
                 if n and member.estimator is not None:
                     result[place] = self._asked(member, member.estimator, X)
