@@ -20,6 +20,9 @@ from .reading import Reading
 from .visit import ACCESS
 
 _WORKERS = 4
+_LONGEST_REQUEST_S = 60.0
+"""Seconds that a request under way may take before the sockets go away under it."""
+
 _LARGEST_BODY = 64 << 20
 """Bytes of a request that are taken off the wire: Label Studio sends whole tasks, images in them too."""
 
@@ -45,7 +48,7 @@ class Server:
         """Finish the requests under way, close the socket and end every thread; a second call does nothing."""
         if not self._threads:
             return
-        self._waitress.task_dispatcher.shutdown()
+        self._waitress.task_dispatcher.shutdown(timeout=_LONGEST_REQUEST_S)
         self._waitress.trigger.pull_trigger(self._close_sockets)
         for thread in self._threads:
             thread.join()

@@ -222,7 +222,7 @@ def test_the_page_of_a_search_counts_what_was_found(tmp_path: Path, labels: list
     names = {fact.name: (fact.value, fact.detail) for fact in facts(ended, now)}
     assert names["Found"] == (str(ended.found), "of “in”")
     assert "Tested on" not in names
-    assert "share found of in of at least 0.90 is certified" in headline(ended)
+    assert "share found of in ≥ 0.90 is certified" in headline(ended)
 
 
 def test_a_search_has_run_dry_when_fifty_chosen_items_brought_nothing() -> None:
