@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 import shutil
 import sqlite3
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
 import carried
+import loops
 import numpy as np
 import pytest
 from click.testing import CliRunner
 
 from active_loop.cli import main
 from active_loop.errors import ConfigError
+from active_loop.labeling import Oracle, Publication
 from active_loop.predictions import Predictions
 from active_loop.reproduction import reproduce
 from active_loop.store import Store
@@ -42,6 +45,22 @@ def test_every_round_is_the_same_when_it_is_fitted_again(folder: Path) -> None:
     assert len(found) > 3
     assert [each.differences for each in found] == [()] * len(found)
     assert all("what it predicted" in each.compared for each in found[1:])
+
+
+class Forgetful(Oracle):
+    """Never answers about some items to learn from: these asks are withdrawn when the loop has stopped."""
+
+    def publish(self, publications: Sequence[Publication]) -> None:
+        super().publish([each for each in publications if (each.ask.round or 0) < 1 or int(each.row) % 9])
+
+
+def test_what_was_withdrawn_at_the_end_could_not_be_chosen_before(tmp_path: Path) -> None:
+    loop = loops.open_loop(tmp_path, Forgetful(loops.write_points(tmp_path)))
+    loops.run_to_end(loop)
+    last = loop.store.rounds()[-1]
+    assert loop.store.withdrawn(last.ask_position), "some asks should have been open when the last round began"
+    assert [reproduce(loop.store, tmp_path, each.number).differences for each in loop.store.rounds()[-3:]] == [()] * 3
+    loop.store.close()
 
 
 def test_without_the_cache_the_recorded_ranking_is_compared(folder: Path) -> None:
