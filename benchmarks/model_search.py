@@ -1,0 +1,302 @@
+"""What the model search is worth: the model that it chooses, beside every fixed one, on rows that nobody labelled.
+
+    python benchmarks/model_search.py --seeds 10
+    python benchmarks/model_search.py --seeds 3 --sets digits breast_cancer wine sms_spam concrete --labels 50 200 \\
+        --write docs/model-search.md
+
+For each data set, number of random labels and seed, a first search (nobody was the model before) chooses by its own
+cross-validation within its own time; then each candidate is fitted to the same labels and read on the same held-out
+rows: accuracy, of numbers R². The gap is to the best of them in hindsight, which nobody can know beforehand. Features
+are those that a loop has: tf-idf of texts, scaled columns of tables, pixels. With --flaml, FLAML searches as long.
+
+    python benchmarks/model_search.py --weights --seeds 4 --sets digits breast_cancer adult mnist letter
+
+asks whether labels that a strategy chose should be weighted when candidates are compared: 20 random labels and 80 by
+margin, each weighted by the share of its cluster (of 10) in the pool over that among the labels, 10 at most.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from sklearn.cluster import KMeans
+from sklearn.datasets import load_breast_cancer, load_digits, load_wine
+
+from active_loop.extractors import make_extractor
+from active_loop.learner import make_learner
+from active_loop.search import Found, Lessons, candidates, fitted, search
+from active_loop.search.course import Halving, Limit, tried
+from active_loop.search.evaluation import Folds
+from active_loop.search.space import misfit
+from active_loop.settings import ModelSettings
+
+ROOT = Path(__file__).resolve().parents[1]
+DATA: Final = ROOT.parent / "shared" / "data"
+START, END = "<!-- measured -->\n", "<!-- /measured -->\n"
+PLAIN: Final = {"choice": "logistic(C=10)", "number": "ridge"}
+"""The model that a plain loop would have, by kind of label."""
+
+CHEAP: Final = ModelSettings(use="auto", candidates=("svm", "logistic", "lda", "nearest"))
+HELD: Final = 2_000
+POOL: Final = 3_000
+Reals = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class DataSet:
+    """Feature rows X (n, d) with class codes or numbers y (n,)."""
+
+    name: str
+    X: Any
+    y: NDArray[Any]
+    kind: str = "choice"
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What one search came to: the quality of the chosen model and of every candidate, and the seconds it took."""
+
+    name: str
+    n: int
+    seed: int
+    kind: str
+    chosen: str
+    auto: float
+    fixed: dict[str, float]
+    seconds: float
+    rival: float = float("nan")
+
+    @property
+    def gap(self) -> float:
+        """How far below the best fixed candidate the chosen one is, in points."""
+        return 100 * (max(self.fixed.values()) - self.auto)
+
+    @property
+    def gain(self) -> float:
+        """How far above the plain model the chosen one is, in points."""
+        return 100 * (self.auto - self.fixed[PLAIN[self.kind]])
+
+
+def _known(load: Callable[..., Any], scale: float | None = None) -> Callable[[], tuple[Any, Any, str]]:
+    def made() -> tuple[Any, Any, str]:
+        X, y = load(return_X_y=True)
+        if scale:
+            return X / scale, y, "choice"
+        return _columns(pd.DataFrame(X, columns=[f"c{place}" for place in range(X.shape[1])])), y, "choice"
+
+    return made
+
+
+def _file(file: str, kind: str, label: str = "label") -> Callable[[], tuple[Any, Any, str]]:
+    def made() -> tuple[Any, Any, str]:
+        frame = pd.read_parquet(DATA / file)
+        frame = frame.sample(min(len(frame), POOL), random_state=0).reset_index(drop=True)
+        y = frame[label].to_numpy(float) if kind == "number" else pd.factorize(frame[label], sort=True)[0]
+        if "text" in frame:
+            texts = frame["text"].tolist()
+            return make_extractor("tfidf", "text").fit(texts).transform(texts), y, kind
+        return _columns(frame.drop(columns=[label, "split"], errors="ignore")), y, kind
+
+    return made
+
+
+def _images() -> tuple[Any, Any, str]:
+    kept = np.load(DATA / "image_mnist10k.npz")
+    rows = np.random.default_rng(0).permutation(len(kept["labels"]))[:POOL]
+    return (
+        kept["images"][rows].reshape(-1, 14, 2, 14, 2).mean(axis=(2, 4)).reshape(len(rows), -1) / 255,
+        kept["labels"][rows].astype(int),
+        "choice",
+    )
+
+
+def _columns(frame: pd.DataFrame) -> Any:
+    return make_extractor("columns", "table").fit(frame).transform(frame)
+
+
+SETS: Final[dict[str, Callable[[], tuple[Any, Any, str]]]] = {
+    "digits": _known(load_digits, 16.0),
+    "breast_cancer": _known(load_breast_cancer),
+    "wine": _known(load_wine),
+    "sms_spam": _file("text_sms_spam.parquet", "choice"),
+    "trec6": _file("text_trec6.parquet", "choice"),
+    "adult": _file("tab_adult.parquet", "choice"),
+    "letter": _file("tab_letter.parquet", "choice"),
+    "sick": _file("tab_sick.parquet", "choice"),
+    "mnist": _images,
+    "concrete": _file("reg_concrete.parquet", "number", "target"),
+}
+
+
+def read(data: DataSet, n: int, seed: int, *, flaml: bool) -> Reading:
+    """One search on n random labels, and all candidates read on rows that are left."""
+    rows = np.random.default_rng([seed, 1]).permutation(len(data.y))
+    taught, held = np.sort(rows[:n]), rows[n : n + HELD]
+    classes = tuple(map(str, np.unique(data.y))) if data.kind == "choice" else ()
+    lessons = Lessons(data.X[taught], data.y[taught], data.kind, classes, seed, np.arange(n))
+    model = ModelSettings(use="auto")
+    started = time.perf_counter()
+    found = search(lessons, model)
+    spent = time.perf_counter() - started
+    able = [trial.candidate for trial in found.trials if not trial.outcome.startswith("left out")]
+    fixed = {name: _quality(data, lessons, replace(found, chosen=name), held) for name in able}
+    rival = _flaml(data, taught, held, spent, seed) if flaml else float("nan")
+    auto = _quality(data, lessons, found, held)
+    return Reading(data.name, n, seed, data.kind, found.chosen, auto, fixed, spent, rival)
+
+
+def _quality(data: DataSet, lessons: Lessons, found: Found, held: NDArray[np.int64]) -> float:
+    """Accuracy of the model that was found on the held-out rows; of numbers R²."""
+    learner = fitted(lessons, replace(found, near=()), ModelSettings(use="auto"))
+    return _read(data, learner.member_predictions(data.X[held])[0], held)
+
+
+def _read(data: DataSet, predicted: Reals, held: NDArray[np.int64]) -> float:
+    truth = data.y[held]
+    if data.kind == "number":
+        return 1 - float(((truth - predicted) ** 2).sum() / ((truth - truth.mean()) ** 2).sum())
+    return float((predicted.argmax(axis=1) == truth).mean())
+
+
+def _flaml(data: DataSet, taught: NDArray[np.int64], held: NDArray[np.int64], seconds: float, seed: int) -> float:
+    """What FLAML's model reaches with the same seconds and one thread."""
+    from flaml import AutoML  # type: ignore[import-not-found]
+
+    searched = AutoML()
+    task = "regression" if data.kind == "number" else "classification"
+    searched.fit(
+        data.X[taught], data.y[taught], task=task, time_budget=seconds, n_jobs=1, seed=seed, verbose=0, log_file_name=""
+    )
+    predicted = searched.predict(data.X[held])
+    if data.kind == "number":
+        return _read(data, predicted, held)
+    return float((predicted == data.y[held]).mean())
+
+
+def readings(names: Sequence[str], labels: Sequence[int], seeds: int, *, flaml: bool) -> Iterator[Reading]:
+    """All searches, data set by data set; sizes that leave fewer than 50 rows to read on are passed over."""
+    for name in names:
+        X, y, kind = SETS[name]()
+        for n in (n for n in labels if n <= len(y) - 50):
+            for seed in range(seeds):
+                yield read(DataSet(name, X, y, kind), n, seed, flaml=flaml)
+
+
+def weighed(data: DataSet, seed: int) -> tuple[float, float]:
+    """How far below the best in hindsight the lowest mean loss on chosen labels leads, in points: plain, weighted."""
+    rows = np.random.default_rng([seed, 7]).permutation(len(data.y))
+    held, pool = rows[: len(rows) // 3], rows[len(rows) // 3 :][:1000]
+    classes = tuple(map(str, np.unique(data.y)))
+    places = _by_margin(data, pool, classes, seed)
+    taught = pool[places]
+    lessons = Lessons(data.X[taught], data.y[taught], "choice", classes, seed, np.arange(len(taught)))
+    cheap = [each for each in candidates(lessons, CHEAP) if not misfit(each, "choice", lessons.X)]
+    tallies = [t for t in tried(cheap, lessons, Folds(), Halving(), Limit(600.0, time.perf_counter)) if t.repeats]
+    found = {t.candidate.name: _quality(data, lessons, Found(t.candidate.name), held) for t in tallies}
+    cluster = KMeans(10, n_init=1, random_state=seed).fit_predict(data.X[pool])
+    share = [np.bincount(each, minlength=10) / len(each) for each in (cluster, cluster[places])]
+    weights = np.minimum(share[0][cluster[places]] / share[1][cluster[places]], 10)
+    gaps = []
+    for amounts in (np.ones(len(taught)), weights):
+        means = [np.nansum(amounts * np.mean(t.repeats, axis=0)) for t in tallies]
+        gaps.append(100 * (max(found.values()) - found[tallies[int(np.argmin(means))].candidate.name]))
+    return gaps[0], gaps[1]
+
+
+def _by_margin(data: DataSet, pool: NDArray[np.int64], classes: tuple[str, ...], seed: int) -> list[int]:
+    """Places in the pool of 20 random labels and 80 by the smallest margin of an SVM, 20 at a time."""
+    places = list(range(20))
+    while len(places) < 100:
+        learner = make_learner("svm", classes=classes, seed=seed)
+        learner.fit(data.X[pool[places]], data.y[pool[places]])
+        top = np.sort(learner.member_predictions(data.X[pool])[0], axis=1)[:, -2:]
+        margin = top[:, 1] - top[:, 0]
+        margin[places] = np.inf
+        places += np.argsort(margin, kind="stable")[:20].tolist()
+    return places
+
+
+def weights_report(names: Sequence[str], seeds: int) -> str:
+    """What weights change, in one line."""
+    gaps = np.array([weighed(DataSet(name, *SETS[name]()), seed) for name in names for seed in range(seeds)])
+    apart = gaps[:, 1] - gaps[:, 0]
+    return (
+        f"{len(gaps)} comparisons on {', '.join(names)}: {gaps[:, 0].mean():.2f} points below the best in hindsight "
+        f"without weights, {gaps[:, 1].mean():.2f} with; the difference is {apart.mean():+.2f} "
+        f"(standard error {apart.std(ddof=1) / np.sqrt(len(apart)):.2f}), and {np.count_nonzero(apart)} choices differ."
+    )
+
+
+def report(found: Sequence[Reading]) -> str:
+    """The tables, as Markdown."""
+    flaml = any(np.isfinite(each.rival) for each in found)
+    head = ["data", "labels", "chosen most", "auto", "plain", "svm", "best in hindsight", "mean gap", "worst gap", "s"]
+    lines = [_row([*head, *(["FLAML"] if flaml else [])]), _row(["---"] * (len(head) + flaml))]
+    for name, n in dict.fromkeys((each.name, each.n) for each in found):
+        some = [each for each in found if (each.name, each.n) == (name, n)]
+        names = [each.chosen for each in some]
+        common = set.intersection(*(set(each.fixed) for each in some))
+        means = {key: 100 * float(np.mean([each.fixed[key] for each in some])) for key in common}
+        best = max(means, key=lambda key: means[key])
+        cells = [
+            *(name, str(n), max(names, key=names.count), f"{100 * np.mean([each.auto for each in some]):.1f}"),
+            *(f"{means[PLAIN[some[0].kind]]:.1f}", f"{means['svm']:.1f}", f"{means[best]:.1f} ({best})"),
+            *(f"{np.mean([each.gap for each in some]):.1f}", f"{max(each.gap for each in some):.1f}"),
+            f"{np.mean([each.seconds for each in some]):.1f}",
+        ]
+        lines.append(_row([*cells, *([f"{100 * np.mean([each.rival for each in some]):.1f}"] if flaml else [])]))
+    return "\n".join([*lines, "", *_summary(found)]) + "\n"
+
+
+def _summary(found: Sequence[Reading]) -> Iterator[str]:
+    """What is claimed, at each number of labels."""
+    for n in sorted({each.n for each in found}):
+        some = [each for each in found if each.n == n]
+        gaps, gains, spent = (np.array([getattr(e, what) for e in some]) for what in ("gap", "gain", "seconds"))
+        yield (
+            f"* {n} labels, {len(some)} searches: {gaps.mean():.2f} points below the best in hindsight on average, "
+            f"{gaps.max():.1f} at worst; {gains.mean():+.2f} against the plain model, {gains.min():+.1f} at worst; "
+            f"{np.median(spent):.1f} s, {spent.max():.1f} s at most."
+        )
+
+
+def _row(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Run, print, and write the figures into a page if one is named."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sets", nargs="+", choices=SETS, default=list(SETS))
+    parser.add_argument("--labels", nargs="+", type=int, default=[50, 100, 200, 500])
+    parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--flaml", action="store_true")
+    parser.add_argument("--weights", action="store_true")
+    parser.add_argument("--write", type=Path)
+    told = parser.parse_args(args)
+    warnings.simplefilter("ignore")
+    if told.weights:
+        print(weights_report(told.sets, told.seeds))
+        return
+    found = []
+    for each in readings(told.sets, told.labels, told.seeds, flaml=told.flaml):
+        found.append(each)
+        print(f"{each.name} {each.n} {each.seed}: {each.chosen}, gap {each.gap:.1f}, {each.seconds:.1f} s", flush=True)
+    text = report(found)
+    print(text)
+    if told.write:
+        before, _, rest = told.write.read_text(encoding="utf-8").partition(START)
+        told.write.write_text(before + START + text + END + rest.partition(END)[2], encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
