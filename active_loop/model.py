@@ -43,6 +43,7 @@ TRUSTED: Final = frozenset(
     {
         "active_loop.learner.machines.RBFMachines",
         "active_loop.learner.machines.RBFRegression",
+        *(f"scipy.sparse._{form}.{form}_{kind}" for form in ("csr", "csc") for kind in ("matrix", "array")),
         "sklearn.calibration._CalibratedClassifier",
         "sklearn.calibration._SigmoidCalibration",
         "sklearn.calibration._TemperatureScaling",

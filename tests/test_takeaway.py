@@ -18,6 +18,7 @@ import pandas as pd
 import pytest
 import skops.io
 from click.testing import CliRunner
+from scipy.sparse import csr_matrix
 from sklearn.linear_model import LogisticRegression
 
 from active_loop import load_model
@@ -26,8 +27,10 @@ from active_loop.cli import main
 from active_loop.errors import ConfigError, DataError
 from active_loop.evaluate import lower_bound
 from active_loop.features import content_of
-from active_loop.model import MODEL, About, about_model
+from active_loop.learner import make_learner, put_together, taken_apart
+from active_loop.model import MODEL, TRUSTED, About, about_model
 from active_loop.predictions import Predictions
+from active_loop.search.space import Growing, misfit
 from active_loop.server import write_report
 from active_loop.store import Store
 from active_loop.takeaway import Taken, least_confidence, opened, ranked, take_away
@@ -280,6 +283,27 @@ def _with_about(model: Path, path: Path, about: str) -> None:
     with zipfile.ZipFile(model) as old, zipfile.ZipFile(path, "w") as new:
         for name in old.namelist():
             new.writestr(name, about if name == "about.json" else old.read(name))
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("kind", ["choice", "multi_label", "number"])
+@pytest.mark.parametrize("sparse", [False, True])
+def test_every_model_that_a_search_may_find_can_be_written_and_opened(kind: str, sparse: bool, tmp_path: Path) -> None:
+    X = np.random.default_rng(0).normal(size=(120, 4)).astype(np.float32)
+    sides = (X[:, :3] > 0).astype(int)
+    y = {"choice": sides.sum(axis=1), "multi_label": sides, "number": X.sum(axis=1)}[kind]
+    rows = csr_matrix(X) if sparse else X
+    classes = tuple("abcd" if kind == "choice" else "abc")
+    for candidate in Growing().candidates(kind, 3000, sparse=sparse):
+        if misfit(candidate, kind, rows):
+            continue
+        learner = make_learner(candidate.estimator, classes=classes, seed=0, kind=kind)
+        learner.fit(rows, y)
+        body = skops.io.dumps(taken_apart(learner))
+        names = skops.io.get_untrusted_types(data=body)
+        assert set(names) <= TRUSTED, candidate.name
+        again = put_together(skops.io.loads(body, trusted=names))
+        assert np.array_equal(again.member_predictions(rows), learner.member_predictions(rows)), candidate.name
 
 
 class Mine(LogisticRegression):
