@@ -57,7 +57,7 @@ ROWS: list[set[str]] = [
     {"quality"},
     {"consensus"},
     {"sources", "extractors"},
-    {"brought"},
+    {"brought", "cells"},
     {"components", "files", "instructions"},
     {"exported"},
     {"records"},
