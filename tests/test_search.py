@@ -49,6 +49,21 @@ def broken(): return [("broken", Broken()), ("ridge", RidgeClassifier())]
 def twice(): return [("mine", LogisticRegression()), ("mine", LogisticRegression(C=3))]
 def nothing(): return 3
 
+class Backwards:
+    name = "backwards"
+    def order(self, candidates, incumbent):
+        return list(candidates)[::-1]
+    def remaining(self, losses, incumbent, n_labels):
+        return []
+
+class Flat:
+    name = "flat"
+    def repeats(self, lessons):
+        half = np.arange(len(lessons)) % 2 == 0
+        return [[(np.flatnonzero(~half), np.flatnonzero(half))]] * 4
+    def losses(self, lessons, held, predicted):
+        return np.zeros(len(held))
+
 class Sized:
     name = "sized"
     def candidates(self, kind, n_labels, sparse):
@@ -181,6 +196,17 @@ def test_a_user_may_bring_the_whole_space(module: str) -> None:
     for name, said in (("twice", "two candidates of one name"), ("nothing", "gives no candidates")):
         with pytest.raises(ConfigError, match=said):
             search(lessons(), ModelSettings(use="auto", space=f"{module}:{name}"))
+
+
+def test_a_user_may_bring_the_course_and_the_evaluation(module: str) -> None:
+    found = search(lessons(), replace(AUTO, search=f"{module}:Backwards", evaluation=f"{module}:Flat"))
+    assert [(trial.candidate, trial.folds, trial.loss) for trial in found.trials] == [
+        ("lda", 1, 0.0),
+        ("logistic(C=10)", 1, 0.0),
+        ("svm", 1, 0.0),
+    ]
+    assert found.chosen == "lda", "of equals the first"
+    assert found.as_record()["search"]["strategy"] == f"{module}:Backwards"
 
 
 # Bad input
