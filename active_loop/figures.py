@@ -121,7 +121,7 @@ class Figures:
 
     `overall` counts items that were predicted rightly, of several labels wholly; of numbers there is none, and
     `numbers` instead. `calibration`, and the two errors of the chances, are there for one class per item. `tried` are
-    the models that were tried for this round, where a record says so.
+    the models that were tried in the newest search, which was in round `searched` (None: in none).
     """
 
     round: int
@@ -140,6 +140,7 @@ class Figures:
     mistakes: tuple[Mistake, ...]
     fits: tuple[Fit, ...]
     tried: tuple[Mapping[str, Any], ...]
+    searched: int | None
 
 
 def figures(seen: Sight, place: int, portrait: Portrait, groups: Mapping[int, str | None]) -> Figures:
@@ -160,7 +161,7 @@ def figures(seen: Sight, place: int, portrait: Portrait, groups: Mapping[int, st
         round=round_.number,
         n_labels=len(portrait.codes),
         kind=task.kind,
-        model=" + ".join(settings.model.names),
+        model=str(round_.record.get("chosen") or " + ".join(settings.model.names)),
         overall=None if is_number or not there else Share(int(right.sum()), len(right)),
         classes=task.classes,
         counts=_counts(codes, decided, len(task.classes)) if chosen else (),
@@ -172,7 +173,8 @@ def figures(seen: Sight, place: int, portrait: Portrait, groups: Mapping[int, st
         numbers=_numbers(task, codes, decided, mean) if is_number and there else None,
         mistakes=_mistakes(seen, task, settings, items, codes, decided, mean) if there else (),
         fits=tuple(Fit(int(row[0]), int(row[1]), float(row[2]), float(row[3])) for row in portrait.history),
-        tried=tuple(round_.record.get("trials", ())),
+        tried=tuple(seen.searched.record["trials"]) if seen.searched else (),
+        searched=seen.searched.number if seen.searched else None,
     )
 
 

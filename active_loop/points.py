@@ -37,7 +37,7 @@ class Sight:
 
     `rounds` are the two newest ranked ones that learned something, the newest first; `told` are items whose page says
     why they were asked, `taken` those that somebody was asked about or that come next. While the loop `runs` these
-    count; then nothing is hidden.
+    count; then nothing is hidden. `searched` is the newest round that searched for its model.
     """
 
     folder: Path
@@ -48,6 +48,7 @@ class Sight:
     runs: bool
     told: frozenset[int] = field(repr=False)
     taken: frozenset[int] = field(repr=False)
+    searched: Round | None = None
 
     @property
     def portraits(self) -> Portraits:
@@ -124,6 +125,7 @@ def sight(store: Store) -> Sight:
             runs=reasons.runs,
             told=frozenset(filter(reasons.is_told, asked)),
             taken=frozenset(asked | coming),
+            searched=next((r for r in reversed(ranked) if r.record.get("trials")), None),
         )
 
 

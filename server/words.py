@@ -220,6 +220,17 @@ def kind(name: str) -> str:
     return known.get(name, name)
 
 
+def outcome(trial: str) -> str:
+    """What came of a model that was tried."""
+    known = {
+        "won": say("won"),
+        "kept": say("kept: it was the model before"),
+        "lost": say("lost"),
+        "cut off": say("cut off: its time ran out"),
+    }
+    return known.get(trial) or say("left out: {why}", why=trial.removeprefix("left out: "))
+
+
 def counted(look: Look) -> str:
     """What a look counted."""
     if look.metric == "accuracy":

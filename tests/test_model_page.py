@@ -232,3 +232,21 @@ def test_a_model_with_few_labels_says_so() -> None:
     few = replace(FOUND, held_out=FOUND.held_out[:0], codes=CODES[:4], labelled=FOUND.labelled[:4])
     found = of(TWO, few)
     assert (found.overall, found.counts, found.mistakes, found.n_labels) == (None, ((0, 0), (0, 0)), (), 4)
+
+
+def test_a_model_that_was_searched_for_is_named_with_all_that_were_tried(tmp_path: Path) -> None:
+    labels = write_points(tmp_path)
+    told = settings(model={"use": "auto", "candidates": ("logistic", "nearest")}, target={"value": 0.99})
+    loop = open_loop(tmp_path, oracle(labels), told, portraits=True)
+    run_to_end(loop)
+    tried = next(r.record for r in reversed(loop.store.rounds()) if r.record.get("trials"))
+    client = create_app(
+        partial(Store, tmp_path / "loop.db", readonly=True), wake=lambda: None, secret="x"
+    ).test_client()
+    page = client.get("/model").text
+    assert f"· {loop.store.rounds()[-1].record['chosen']}" in page
+    for trial in tried["trials"]:
+        assert f"<td>{trial['candidate']}</td>" in page
+    assert re.search(r"<td>(won|kept: it was the model before)</td>", page)
+    assert "선택" in client.get("/model?language=ko").text
+    loop.store.close()
