@@ -246,9 +246,11 @@ def _transmit(pipe: IO[bytes], value: Any) -> None:
 
 
 def _receive(pipe: IO[bytes]) -> Any:
-    """The next value, or None at the end of the pipe. Only our own parent or child writes into it."""
+    """The next value, or None at the end of the pipe. Only our own parent or child writes into it.
+
+    Whoever is killed while it writes leaves a value that breaks off: that is the end of the pipe, too.
+    """
     head = pipe.read(_LENGTH)
-    if len(head) < _LENGTH:
-        return None
-    body = pipe.read(int.from_bytes(head, "big"))
-    return pickle.loads(body) if body else None
+    size = int.from_bytes(head, "big")
+    body = pipe.read(size) if len(head) == _LENGTH else b""
+    return pickle.loads(body) if body and len(body) == size else None
