@@ -834,7 +834,7 @@ def _has_stopped(folder: Path, settings: Settings) -> bool:
     with _store(folder) as store:
         now = read_status(store)
         changed = differences(current_settings(store), settings)
-    same = all(key.startswith(("labeling.", "server.", "notify.")) for key in changed)
+    same = all(key.startswith(("labeling.", "server.", "notify.", "mlflow.")) for key in changed)
     to_come = (now.verdict == "certified" and now.refit is None) or (
         settings.query.has_control_arm and now.control is None
     )

@@ -24,7 +24,10 @@ from .store import Store
 KINDS: Final = ("rounds", "looks", "settings", "data", "events")
 """What an entry can be."""
 
-_SECRET: Final = ("notify.command", "labeling.url", "labeling.token_env", "labeling.token_file", "server.public_url")
+_SECRET: Final = (
+    *("notify.command", "labeling.url", "labeling.token_env", "labeling.token_file", "server.public_url"),
+    "mlflow.uri",
+)
 """Settings that may hold a secret, or lead to one: that they changed is told, and not how."""
 
 _WAITING: Final = ("seed",)

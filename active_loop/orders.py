@@ -26,7 +26,7 @@ from .settings import Settings, differences, to_json
 from .standing import Standing
 from .store import FolderLock, Store
 
-_STARTED: Final = ("name", "data", "task", "labeling", "notify", "people.adjudicators")
+_STARTED: Final = ("name", "data", "task", "labeling", "notify", "mlflow", "people.adjudicators")
 """What a session is made of when it starts: a running one cannot take it."""
 
 

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any, Final
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from .domain import Verdict
@@ -367,6 +368,19 @@ class NotifySettings:
 
 
 @dataclass(frozen=True, slots=True)
+class MlflowSettings:
+    """A server of MLflow that is told of rounds and models."""
+
+    uri: str = _key(
+        "",
+        "Its address, as http://mlflow.example.org:5000; empty means: none is told. A user name with its password, or "
+        "a token, is taken from the environment alone.",
+    )
+    experiment: str = _key("", "Experiment in which each round is a run; empty means: the name of the loop.")
+    register: str = _key("", "Registered model that `active-loop mlflow --model` adds versions to; empty means: none.")
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """Everything a loop was told, by section of `loop.toml`."""
 
@@ -384,6 +398,7 @@ class Settings:
     labeling: LabelingSettings = field(default_factory=LabelingSettings)
     server: ServerSettings = field(default_factory=ServerSettings)
     notify: NotifySettings = field(default_factory=NotifySettings)
+    mlflow: MlflowSettings = field(default_factory=MlflowSettings)
 
     @property
     def n0(self) -> int:
@@ -520,6 +535,7 @@ def check(settings: Settings) -> None:
     _check_people(settings)
     if settings.notify.after_minutes <= 0:
         raise ConfigError(f"notify.after_minutes is {settings.notify.after_minutes:g}: give more than 0 minutes.")
+    _check_mlflow(settings.mlflow)
     if settings.server.language not in LANGUAGES:
         raise ConfigError(unknown_name("server.language", settings.server.language, LANGUAGES))
 
@@ -717,6 +733,25 @@ def _check_people(settings: Settings) -> None:
         raise ConfigError(
             f'people.merge is "{merge}", and {what or "target.metric is found"}: people are weighed only where one '
             'class is asked for and a model is trained; set people.merge to "majority".'
+        )
+
+
+def _check_mlflow(mlflow: MlflowSettings) -> None:
+    """A secret in the address would be kept with the settings, and shown; so the address is not in the message."""
+    try:
+        parts = urlsplit(mlflow.uri)
+    except ValueError:
+        raise ConfigError("mlflow.uri is no address: write it as http://mlflow.example.org:5000.") from None
+    if "@" in parts.netloc or parts.query:
+        raise ConfigError(
+            "mlflow.uri holds a user name, a password or a query: give the address alone, and set "
+            "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN, in the environment."
+        )
+    wrong = sorted({*mlflow.register} & {*"/:'\"%"})
+    if wrong:
+        raise ConfigError(
+            f"mlflow.register is {json.dumps(mlflow.register, ensure_ascii=False)}: a registered model has no "
+            f"{' and no '.join(wrong)} in its name."
         )
 
 
