@@ -376,6 +376,7 @@ def model(folder: Path, out: Path | None, goal: float | None, as_json: bool) -> 
     """Write the model to one file that predicts from raw rows, with a card beside it that says what it is."""
     from active_loop.server import write_card
 
+    from .alone import told
     from .changes import current_settings
     from .model import MODEL
     from .takeaway import take_away
@@ -399,6 +400,8 @@ def model(folder: Path, out: Path | None, goal: float | None, as_json: bool) -> 
     click.echo(f"{path}: {which[taken.about.what]}, from {taken.about.n_labels} labels; {card} says what it is.")
     asks = f"below a confidence of {least:.4g}" if least is not None else f"never: {taken.about.threshold.why}"
     click.echo(f"It asks for a person {asks}.")
+    if least is not None:
+        click.echo(" ".join(told(taken.about.alone, taken.about.unread)))
     for name in taken.trusts:
         click.echo(f"It holds {name}: whoever opens it elsewhere needs that class, and --trust {name}.")
 

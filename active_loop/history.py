@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, tzinfo
 from typing import Any, Final
 
+from .alone import Alone, told
 from .changes import changes, current_settings, ended
 from .control import Control, sentence
 from .domain import COLD_START, Event, Look, Round, Score, Verdict
@@ -276,10 +277,10 @@ def _value(settings: Settings, key: str) -> str:
 def _event(event: Event, over: bool, looks: Sequence[Look]) -> Entry:
     if event.kind == "refitted":
         return _refitted(event, over, looks)
-    told = _TOLD.get(event.kind)
-    if told is None:
+    known = _TOLD.get(event.kind)
+    if known is None:
         return Entry(event.at, "events", event.kind)
-    return told(event, over)
+    return known(event, over)
 
 
 def _created(event: Event, over: bool) -> Entry:
@@ -357,12 +358,28 @@ def _suspected(event: Event, over: bool) -> Entry:
     return Entry(event.at, "events", what, facts=((say("Labels searched"), f"{event.body['n_labels']}"),), items=items)
 
 
+def _answered_alone(event: Event, over: bool) -> Entry:
+    """What test items say of a threshold: only once the loop has stopped, and no more if it goes on again."""
+    found = Alone.of(event.body)
+    facts = (
+        (say("Look"), f"{found.look}"),
+        (say("Confidence"), f"{found.tried.least:.4g}"),
+        (say("Counted"), say("{n} of {total}", n=found.right, total=found.n)),
+        (say("Proven bound"), f"{found.bound:.4f}"),
+        (say("Error spent"), f"{100 * found.level:.3g} %"),
+        (say("Model"), found.tried.model),
+    )
+    what, note = say("What the model answers alone was tested."), " ".join(told(found, ""))
+    return Entry(event.at, "events", what, note if over else "", facts if over else ())
+
+
 _TOLD: Final[Mapping[str, Callable[[Event, bool], Entry]]] = {
     "created": _created,
     "imported": _imported,
     "stopped": _stopped,
     "control": _compared,
     "suspects": _suspected,
+    "alone": _answered_alone,
 }
 
 

@@ -21,6 +21,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from .alone import Alone
 from .errors import DataError, FolderError
 from .extractors import EXTRACTORS, FeatureExtractor, Portable, make_extractor
 from .files import one_line, plain_text
@@ -69,8 +70,8 @@ class Threshold:
     """From which confidence on the model answers alone; below, a person is asked.
 
     `least` was chosen so that of `n` items out of fold that reach it `right` were predicted rightly, a share that is
-    `goal` or more by a lower bound of 90 % (Clopper-Pearson). It is chosen and not proven. Where there is none, `why`
-    says so.
+    `goal` or more by a lower bound of 90 % (Clopper-Pearson). It is chosen; what is proven of it is in `About.alone`.
+    Where there is none, `why` says so.
     """
 
     least: float | None = None
@@ -97,7 +98,9 @@ class About:
     "judged" (of the round that a certificate is about) or "all" (it learned from every answer after a certificate, and
     is certified as well). `columns` are those that it predicts from, of data of this `kind`; `id` names an item.
     `of_classes` holds for each class its name, and right and n of precision and recall, out of fold; `held_out` right
-    and n of all. `tested` is the calibration on the test items of the judged round, once the loop has stopped.
+    and n of all. `tested` is the calibration on the test items of the judged round, once the loop has stopped. Of the
+    items that reach the threshold `alone` says what is proven, or `unread`, in one word, why nothing is
+    (`alone.why_not`).
     `features`, `data` and `model` are fingerprints; `settings` and `instructions` versions.
     """
 
@@ -123,6 +126,8 @@ class About:
     of_classes: tuple[tuple[str, int, int, int, int], ...] = ()
     calibration: Calibration | None = None
     tested: Calibration | None = None
+    alone: Alone | None = None
+    unread: str = ""
     trusts: tuple[str, ...] = ()
 
     @classmethod
@@ -132,6 +137,7 @@ class About:
         known = {name: told[name] for name in (part.name for part in fields(cls)) if name in told}
         for name in ("calibration", "tested"):
             known[name] = Calibration(**known[name]) if known.get(name) else None
+        known["alone"] = Alone.of(known["alone"]) if known.get("alone") else None
         for name in ("columns", "held_out", "trusts"):
             known[name] = tuple(known[name]) if known.get(name) is not None else known.get(name)
         known["of_classes"] = tuple(tuple(each) for each in known["of_classes"])

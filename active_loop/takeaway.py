@@ -1,24 +1,29 @@
 """The model of a loop, fitted again from what was recorded and written to one file.
 
-Nothing of the loop is changed, and no lock is needed: a round is a function of its row. Whether a person should be
-asked is decided here too, by labels that the model had not seen; no test answer is used for it.
+A round is a function of its row, so no lock is needed for that. From which confidence on the model answers alone is
+decided here too, by labels that it had not seen; no test answer is used for it. Once the loop has stopped, the share
+that is right among the test items that reach it is read once: that is recorded in the loop, under its lock.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .changes import current_settings, ended
-from .domain import COLD_START, Round, RoundState, Split, Verdict
-from .errors import ConfigError, DataError, TrainingError
-from .evaluate import lower_bound
+from . import alone
+from .alone import Alone, Tried
+from .changes import changes, current_settings, ended
+from .domain import COLD_START, Look, Round, RoundState, Split, Verdict
+from .errors import ConfigError, DataError, FolderError, TrainingError
+from .evaluate import lower_bound, truth_codes
 from .features import content_of, fitted
 from .figures import brier, calibration, calibration_error, of_classes
 from .instructions import versions
@@ -33,10 +38,11 @@ from .scoring import RoundJob, fit_model, guard, held_out
 from .settings import Settings, from_json
 from .sources import ImageSource, open_source
 from .standing import Standing
-from .store import Store
+from .store import FolderLock, Store
 from .tasks import Task, make_task
 
 Reals = NDArray[np.floating[Any]]
+Flags = NDArray[np.bool_]
 
 SHARES: Final = ("accuracy", "subset_accuracy")
 """Metrics whose target is a share of items that are predicted rightly."""
@@ -79,6 +85,7 @@ def take_away(
     extractor = fitted(jobs.source, encoding.rows, encoding.pool, encoding.features, encoding.data)
     about = _about(store, jobs, what, round_, job, learner.fingerprint)
     about = _judged(store, jobs, round_, of_round, about, goal)
+    about = _answers_alone(store, folder, jobs, job, learner, about)
     trusts = write_model(path, about, extractor, learner)
     if trusts:
         about = replace(about, trusts=trusts)
@@ -189,7 +196,7 @@ def _judged(store: Store, jobs: Jobs, round_: Round, job: RoundJob, about: About
     )
 
 
-def _right(task: Task, codes: NDArray[Any], table: Reals) -> NDArray[np.bool_]:
+def _right(task: Task, codes: NDArray[Any], table: Reals) -> Flags:
     """(n,) whether all of it is predicted rightly."""
     return np.asarray((task.decide(table) == codes).reshape(len(codes), -1).all(axis=1), dtype=bool)
 
@@ -198,7 +205,7 @@ def _goal(settings: Settings, goal: float | None) -> float | None:
     return settings.target.value if goal is None and settings.target.metric in SHARES else goal
 
 
-def _threshold(task: Task, table: Reals, right: NDArray[np.bool_], goal: float | None) -> Threshold:
+def _threshold(task: Task, table: Reals, right: Flags, goal: float | None) -> Threshold:
     """The least confidence from which on enough is right, by the bound: see `Threshold`."""
     sure = confidence(task, table)
     if sure is None:
@@ -208,7 +215,7 @@ def _threshold(task: Task, table: Reals, right: NDArray[np.bool_], goal: float |
     return least_confidence(sure, right, goal)
 
 
-def least_confidence(sure: Reals, right: NDArray[np.bool_], goal: float) -> Threshold:
+def least_confidence(sure: Reals, right: Flags, goal: float) -> Threshold:
     """The least of the confidences (n,) from which on the share that is `right` is `goal` by a lower bound of 90 %."""
     order = np.argsort(-sure, kind="stable")
     n_right = np.cumsum(right[order])
@@ -238,6 +245,76 @@ def _tested(store: Store, jobs: Jobs, round_: Round, task: Task) -> Calibration 
         return None
     table = jobs.predictions(round_)[0][[place for place, _ in known]]
     return _calibrated(task, task.encode([label for _, label in known]), table)
+
+
+# what is proven of it where it answers alone
+
+
+def _answers_alone(
+    store: Store, folder: Path, jobs: Jobs, job: RoundJob, learner: CommitteeLearner, about: About
+) -> About:
+    """With what test items say of those that it answers alone, as it is recorded; or else with why nothing is."""
+    least, goal = about.threshold.least, about.threshold.goal
+    if least is None or goal is None:
+        return about
+    if unread := _unread(store, about):
+        return replace(about, unread=unread)
+    tried = Tried(about.model, about.features, about.data, least)
+    try:
+        with FolderLock(folder), closing(Store(store.path)) as own:
+            # Meanwhile the loop may go on, or somebody else have read: who holds the lock sees all that is recorded.
+            seen = partial(_seen, own, jobs, job, learner, least)
+            found = _unread(own, about) or _recorded(own, tried, goal, seen)
+    except FolderError:
+        found = "busy"
+    return replace(about, unread=found) if isinstance(found, str) else replace(about, alone=found)
+
+
+def _unread(store: Store, about: About) -> str:
+    """Why no test item may be read for this model, as one word (`alone.why_not`); empty if they may.
+
+    They may be those of the newest look, if it was at this model. That look fixed model and items before anybody could
+    know what they show: any other model, or more answers, a person might have chosen after seeing scores.
+    """
+    settings, looks = current_settings(store), store.looks()
+    if ended(store, settings) is None:
+        return "running"
+    if about.what == "all":
+        return "all"
+    if settings.data.group:
+        return "groups"
+    before = max((change.looks for _, change in changes(store)), default=0)
+    return "" if looks[before:] and looks[-1].round == about.round else "unlooked"
+
+
+def _recorded(store: Store, tried: Tried, goal: float, seen: Callable[[Look], tuple[Flags, Flags]]) -> Alone | str:
+    """What was read of this model and threshold, or is read now and recorded; "none" if no test item reaches it.
+
+    Where nothing is read nothing is spent: which items reach it, no test answer tells.
+    """
+    look, known = store.looks()[-1], [Alone.of(event.body) for event in store.events("alone")]
+    for each in known:
+        if (each.look, each.tried) == (look.number, tried):
+            return replace(each, goal=goal)  # the same claim, whatever it is wanted for
+    right, reach = seen(look)
+    if not reach.any():
+        return "none"
+    is_target = look.metric in SHARES and goal == look.target
+    anytime = current_settings(store).target.proof == "anytime"
+    found = alone.judge(len(known) + 1, look, tried, goal, right, reach, is_target=is_target, anytime=anytime)
+    store.add_event("alone", found.as_dict())
+    return found
+
+
+def _seen(
+    store: Store, jobs: Jobs, job: RoundJob, learner: CommitteeLearner, least: float, look: Look
+) -> tuple[Flags, Flags]:
+    """Whether each item of a look, in the test order, is predicted rightly (n,), and surely enough (n,)."""
+    task, place = make_task(job.task), {item: rank for rank, item in enumerate(jobs.standing.test_order)}
+    items = sorted(store.look_items(look.number), key=lambda each: place[each.item])
+    table = learner.member_predictions(job.features.open()[[each.item for each in items]]).mean(axis=0)
+    right, sure = _right(task, truth_codes(task, [each.label for each in items]), table), confidence(task, table)
+    return right, np.zeros_like(right) if sure is None else sure >= least
 
 
 # whether it works

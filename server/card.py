@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from active_loop.alone import told
 from active_loop.datasheet import DataSheet
 from active_loop.domain import Look, Verdict
 from active_loop.language import say, say_n
@@ -51,7 +52,7 @@ def card(status: Status, sheet: DataSheet, about: About, model: Path) -> list[Pa
         Part(say("How it was trained"), (_which(about),), tuple(_trained(sheet, about))),
         Part(say("What is proven"), tuple(_proven(status, about)), tuple(_looked(status, about))),
         Part(say("How it does on labels that it had not seen"), tuple(_unseen(about)), (), tuple(_classes(about))),
-        Part(say("When to ask a person"), (_asks(about),)),
+        Part(say("When to ask a person"), tuple(_asks(about)), tuple(_alone(about))),
         Part(say("Limits"), tuple(_limits(status, sheet, about))),
         Part(say("Fingerprints and versions"), facts=tuple(_versions(about))),
         Part(say("How to use it"), code=_code(about, model)),
@@ -156,18 +157,30 @@ def _classes(about: About) -> Iterator[tuple[str, ...]]:
         yield name, say("{n} of {total}", n=p, total=n_p), say("{n} of {total}", n=r, total=n_r)
 
 
-def _asks(about: About) -> str:
+def _asks(about: About) -> Iterator[str]:
     found = about.threshold
     if found.least is None:
-        return say("No confidence is set below which it asks for a person: {why}.", why=found.why)
-    return say(
+        yield say("No confidence is set below which it asks for a person: {why}.", why=found.why)
+        return
+    yield say(
         "Below a confidence of {least}. Of {n} labels out of fold that reach it, {right} were foretold: {goal} or more "
-        "by a lower bound of 90 %. This threshold is chosen on those labels, and not proven.",
+        "by a lower bound of 90 %. It was chosen on those labels.",
         least=f"{found.least:.4g}",
         n=found.n,
         right=found.right,
         goal=words.percent(found.goal or 0.0),
     )
+    yield from told(about.alone, about.unread)
+
+
+def _alone(about: About) -> Iterator[tuple[str, str]]:
+    found = about.alone
+    if found:
+        yield say("Look"), say("{n}, at round {round}", n=found.look, round=about.round)
+        yield say("Answered alone"), say("{n} of {total}", n=found.n, total=found.total)
+        yield say("Right"), say("{n} of {total}", n=found.right, total=found.n)
+        yield say("Proven bound"), f"{found.bound:.4f}"
+        yield say("Level"), f"{found.level:g}"
 
 
 def _limits(status: Status, sheet: DataSheet, about: About) -> Iterator[str]:

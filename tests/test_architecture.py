@@ -48,7 +48,7 @@ ROWS: list[set[str]] = [
     {"store", "label_studio", "local_studio", "expert", "scoring", "runner"},
     {"outlook", "questions"},
     {"planning", "forecast", "hindrance", "screening"},
-    {"looks", "intake", "refit", "control", "chances"},
+    {"looks", "intake", "refit", "control", "chances", "alone"},
     {"search"},
     {
         *("merge", "agreement", "evaluate", "stopping", "reserve", "pace", "predictions"),

@@ -198,7 +198,7 @@ def test_the_card_stands_beside_the_model_and_in_the_report(
     assert done.exit_code == 0, done.output
     card = (folder / "model-card.md").read_text(encoding="utf-8")
     assert f"round {found.about.round}" in card
-    assert "not proven" in card
+    assert "chosen on those labels" in card
     assert 'active_loop.load_model("model.skops")' in card
     assert "| red |" in card
     with closing(Store(folder / "loop.db", readonly=True)) as store:
