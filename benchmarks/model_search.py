@@ -34,8 +34,9 @@ from sklearn.datasets import load_breast_cancer, load_digits, load_wine
 from active_loop.extractors import make_extractor
 from active_loop.learner import make_learner
 from active_loop.search import Found, Lessons, candidates, fitted, search
-from active_loop.search.course import Halving, Limit, tried
+from active_loop.search.course import Halving
 from active_loop.search.evaluation import Folds
+from active_loop.search.race import Limit, tried
 from active_loop.search.space import misfit
 from active_loop.settings import ModelSettings
 
@@ -200,7 +201,8 @@ def weighed(data: DataSet, seed: int) -> tuple[float, float]:
     taught = pool[places]
     lessons = Lessons(data.X[taught], data.y[taught], "choice", classes, seed, np.arange(len(taught)))
     cheap = [each for each in candidates(lessons, CHEAP) if not misfit(each, "choice", lessons.X)]
-    tallies = [t for t in tried(cheap, lessons, Folds(), Halving(), Limit(600.0, time.perf_counter)) if t.repeats]
+    every, _ = tried(cheap, lessons, Folds(), Halving(), Limit(600.0, time.perf_counter))
+    tallies = [tally for tally in every if tally.repeats]
     found = {t.candidate.name: _quality(data, lessons, Found(t.candidate.name), held) for t in tallies}
     cluster = KMeans(10, n_init=1, random_state=seed).fit_predict(data.X[pool])
     share = [np.bincount(each, minlength=10) / len(each) for each in (cluster, cluster[places])]

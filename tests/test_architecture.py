@@ -20,8 +20,9 @@ ROWS: list[set[str]] = [
     {"demo", "attach"},
     {"init"},
     {"session"},
-    {"notice"},
+    {"notice", "errand", "tracking"},
     {"server"},
+    {"registered"},
     {"__init__"},
     {"script"},
     {"orders"},
@@ -30,6 +31,7 @@ ROWS: list[set[str]] = [
     {"driver"},
     {"loop"},
     {"reproduction"},
+    {"tracked"},
     {"takeaway"},
     {"afterwards"},
     {"jobs"},
@@ -94,8 +96,15 @@ WINGS: dict[str, list[set[str]]] = {
         {"shares", "means", "ranking", "found"},
         {"bounds", "reading", "idle"},
     ],
-    "learner": [{"__init__"}, {"parts"}, {"committee"}, {"labelled", "modal"}, {"estimators"}, {"machines"}],
-    "search": [{"__init__"}, {"verdict"}, {"course"}, {"space", "evaluation", "trials"}],
+    "learner": [{"__init__"}, {"parts", "epochs"}, {"committee"}, {"labelled", "modal"}, {"estimators"}, {"machines"}],
+    "search": [
+        {"__init__"},
+        {"verdict"},
+        {"race"},
+        {"course"},
+        {"space"},
+        {"ranges", "evaluation", "trials"},
+    ],
     "tasks": [{"__init__"}, {"taxonomy"}, {"choice", "multi_label", "number"}, {"reading"}],
 }
 
@@ -103,12 +112,14 @@ WINGS: dict[str, list[set[str]]] = {
 ONLY = {
     "sqlite3": {"store"},
     "modAL": {"learner"},
+    "optuna": {"search"},
     "label_studio_sdk": {"label_studio"},
     "query_strategies": {"loop", "scoring", "learner", "config"},
     "flask": {"server"},
     "waitress": {"server"},
     "click": {"cli", "init"},
     "rich": {"cli", "screen"},
+    "mlflow": {"tracking"},
 }
 
 

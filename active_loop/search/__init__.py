@@ -4,7 +4,7 @@ Three parts can be replaced, each by its name in `loop.toml`: the space of candi
 tried, and the evaluation that compares them. What was tried, and what came of it, is in the round's record. Reserved
 items are never seen here, and the losses choose a model: they are not its quality.
 
-Inside, imports point down only: verdict > course > space, evaluation; trials.
+Inside, imports point down only: verdict > race > course > space > ranges; evaluation; trials.
 """
 
 from __future__ import annotations
@@ -42,26 +42,33 @@ def search(
     what was found before is kept. Raises `TrainingError` if no candidate can be fitted, `ConfigError` for parts or
     candidates that do not exist.
     """
-    from .course import Limit, make_course, tried
+    from .course import make_course
     from .evaluation import make_evaluation
-    from .space import admitted
+    from .race import Limit, tried
+    from .space import admitted, variation
     from .verdict import verdict
 
     listed, n = candidates(lessons, model), len(lessons)
-    before = before if before and before.chosen in {each.name for each in listed} else None
+    known = variation(listed, before.chosen) if before else None
+    before = before if known else None
     parts = {"space": model.space, "strategy": model.search, "evaluation": model.evaluation}
     if before and (folds == {} or (before.at and n < _GROWTH * before.at)):
         return replace(before, trials=(), parts=parts)
     incumbent = before.chosen if before and before.at else ""
     limit = Limit(seconds(model, n), clock, folds)
     course, evaluation = make_course(model.search), make_evaluation(model.evaluation)
-    tallies = tried(admitted(listed, n), lessons, evaluation, course, limit, incumbent)
+    entered = admitted(listed, n)
+    if incumbent and known and known.name not in {each.name for each in entered if not each.tamer}:
+        entered = [replace(known, tamer=False), *(each for each in entered if each.name != known.name)]
+    tallies, tamed = tried(entered, lessons, evaluation, course, limit, incumbent)
     if all(tally.problem for tally in tallies):
         reasons = "; ".join(f"{tally.candidate.name}: {tally.problem}" for tally in tallies) or "there are none"
         raise TrainingError(f"cannot train: no candidate can be fitted to {n} labels ({reasons}).")
     chosen, near, challenger, trials = verdict(tallies, lessons, incumbent, bool(before and before.challenger))
     at = n if any(tally.repeats for tally in tallies) else 0
-    return Found(chosen, near, at, challenger, trials, {**parts, "limit": round(limit.seconds, 3)})
+    if tamed and chosen in tamed.tried:
+        tamed = replace(tamed, took=chosen)
+    return Found(chosen, near, at, challenger, trials, {**parts, "limit": round(limit.seconds, 3)}, tamed)
 
 
 def fitted(lessons: Lessons, found: Found, model: ModelSettings, members: int = 1) -> Learner:
@@ -73,14 +80,16 @@ def fitted(lessons: Lessons, found: Found, model: ModelSettings, members: int = 
     can.
     """
     from ..learner import make_learner
-    from .course import teach
+    from .race import teach
+    from .space import variation
 
-    listed = {each.name: each.estimator for each in candidates(lessons, model)}
+    listed = candidates(lessons, model)
     alone = model.committee > 1 or members < 2 or not found.near
-    wanted = [name for name in (found.chosen, *(() if alone else found.near)) if name in listed]
+    named = (variation(listed, name) for name in (found.chosen, *(() if alone else found.near)))
+    wanted = [each for each in named if each]
     problems = []
-    for names in (wanted, *([name] for name in listed)):
-        use = [listed[name] for name in names]
+    for together in (wanted, *([each] for each in listed)):
+        use = [each.estimator for each in together]
         learner = make_learner(
             use[0] if len(use) == 1 else use,
             classes=lessons.classes,

@@ -1,26 +1,31 @@
-"""In which order candidates are tried, which of them go on, and when it ends: the search strategy and its clock."""
+"""In which order candidates are tried, which of them go on, and which variations of them come then: the strategy."""
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Generator, Mapping, Sequence
+from types import ModuleType
 from typing import Any, Final, Protocol
 
 import numpy as np
 
 from .. import components
-from ..errors import ConfigError, TrainingError, unknown_name
-from ..learner import Learner, make_learner
-from .evaluation import Codes, Evaluation, Fold, Lessons, Reals
-from .space import Candidate, misfit
+from ..errors import ConfigError, unknown_name
+from .ranges import Between, Range
+from .space import Candidate
 
-_HALVED_FROM: Final = 500
-"""Labels from which on the worse half of the candidates is dropped after each repeat."""
+_MANY: Final = 500
+"""Labels from which on the worse half of the candidates is dropped after each repeat, and variations are tried."""
+
+Variations = Generator[Candidate, float, None]
 
 
 class Course(Protocol):
-    """A search strategy: a `name` for the record, the order of the candidates, and which of them are tried further."""
+    """A search strategy: a `name` for the record, the order of the candidates, and which of them are tried further.
+
+    It may have a method `variations(candidates, losses, n_labels, seed)` as well, a generator of more candidates to
+    try for as long as there is time. `losses` are those of the candidates so far; it is sent the loss of each one that
+    it gives, infinite where that cannot learn. The same arguments and losses must give the same candidates.
+    """
 
     name: str
 
@@ -45,124 +50,125 @@ class Halving:
 
     def remaining(self, losses: Mapping[str, float], incumbent: str, n_labels: int) -> Collection[str]:
         """See `Course.remaining`."""
-        if n_labels < _HALVED_FROM:
+        if n_labels < _MANY:
             return losses
         best = sorted(losses, key=lambda name: losses[name])[: -(-len(losses) // 2)]
         return {*best, incumbent} & losses.keys()
 
 
+class Random(Halving):
+    """As `Halving`; then, from 500 labels on, variations of any family with all its ranges drawn at random."""
+
+    name = "random"
+
+    def variations(
+        self, candidates: Sequence[Candidate], losses: Mapping[str, float], n_labels: int, seed: int
+    ) -> Variations:
+        """See `Course`."""
+        templates, rng = _templates(candidates, n_labels), np.random.default_rng([seed, 12])
+        while templates:
+            template = templates[int(rng.integers(len(templates)))]
+            yield template.varied({path: range_.drawn(rng) for path, range_ in template.ranges.items()})
+
+
+class TPE(Halving):
+    """As `Halving`; then, from 500 labels on, variations by a tree-structured Parzen estimator (Bergstra et al. 2011),
+    which draws more of what did well: Optuna's, with the family as one of its choices."""
+
+    name = "tpe"
+
+    def variations(
+        self, candidates: Sequence[Candidate], losses: Mapping[str, float], n_labels: int, seed: int
+    ) -> Variations:
+        """See `Course`. What is known of the candidates is what it goes on from."""
+        templates = {each.family: each for each in _templates(candidates, n_labels)}
+        if not templates:
+            return
+        optuna = _optuna()
+        study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=seed % 2**32))
+        for each in candidates:
+            if np.isfinite(losses.get(each.name, np.inf)) and (known := _known(optuna, templates, each)):
+                study.add_trial(optuna.trial.create_trial(**known, value=losses[each.name]))
+        while True:
+            trial = study.ask()
+            template = templates[trial.suggest_categorical("family", list(templates))]
+            values = {path: _suggested(trial, template, path, range_) for path, range_ in template.ranges.items()}
+            loss = yield template.varied(values)
+            if np.isfinite(loss):
+                study.tell(trial, loss)
+            else:
+                study.tell(trial, state=optuna.trial.TrialState.FAIL)
+
+
+COURSES: Final = {each.name: each for each in (Halving, Random, TPE)}
+
+
 def make_course(name: str) -> Course:
     """The search strategy of this name, or the one that `module:Class` names, made without arguments.
 
-    Raises `ConfigError` for a name that is none.
+    Raises `ConfigError` for a name that is none, and for "tpe" where Optuna is not installed.
     """
     if ":" in name:
         made: Course = components.make(name)
         return made
-    if name != Halving.name:
-        raise ConfigError(f'model.search: {unknown_name("strategy", name, [Halving.name])} Or give "module:Class".')
-    return Halving()
+    if name not in COURSES:
+        raise ConfigError(f'model.search: {unknown_name("strategy", name, COURSES)} Or give "module:Class".')
+    if name == TPE.name:
+        _optuna()
+    return COURSES[name]()
 
 
-@dataclass(slots=True)
-class Tally:
-    """What came of one candidate: the losses (n,) of each repeat that it completed, not a number where nothing was
-    held out, with the folds and seconds spent. `problem` is why it cannot be used."""
-
-    candidate: Candidate
-    repeats: list[Reals] = field(default_factory=list)
-    folds: int = 0
-    seconds: float = 0.0
-    problem: str = ""
-
-    @property
-    def loss(self) -> float:
-        """The mean over items and repeats; infinite before the first repeat is complete."""
-        return float(np.nanmean(self.repeats)) if self.repeats else float("inf")
+def _templates(candidates: Sequence[Candidate], n_labels: int) -> list[Candidate]:
+    """One candidate for each family that has something to vary; none of few labels, where a search is all luck."""
+    first: dict[str, Candidate] = {}
+    for each in candidates:
+        if each.ranges and n_labels >= _MANY:
+            first.setdefault(each.family, each)
+    return list(first.values())
 
 
-@dataclass(frozen=True, slots=True)
-class Limit:
-    """When a search ends: after so many `seconds` by this clock; or with `folds`, after these of each candidate."""
-
-    seconds: float
-    clock: Callable[[], float]
-    folds: Mapping[str, int] | None = None
-
-
-def tried(
-    candidates: Sequence[Candidate],
-    lessons: Lessons,
-    evaluation: Evaluation,
-    course: Course,
-    limit: Limit,
-    incumbent: str = "",
-) -> list[Tally]:
-    """What came of each candidate, in the order of the course; those that can learn nothing here name their problem.
-
-    A fold of a candidate is begun only if it and the rest of its repeat, each as long as its folds took so far, end
-    before the limit. The first candidate that can be used completes a repeat, whatever it takes.
-    """
-    trying = _Trying(lessons, evaluation, limit)
-    tallies = [
-        Tally(each, problem=misfit(each, lessons.kind, lessons.X)) for each in course.order(candidates, incumbent)
-    ]
-    open_ = [tally for tally in tallies if not tally.problem]
-    for number, folds in enumerate(evaluation.repeats(lessons), start=1):
-        for tally in open_:
-            trying.repeat(tally, folds)
-        done = {tally.candidate.name: tally.loss for tally in open_ if len(tally.repeats) == number}
-        going_on = course.remaining(done, incumbent, len(lessons))
-        open_ = [tally for tally in open_ if tally.candidate.name in going_on]
-    return tallies
+def _optuna() -> ModuleType:
+    try:
+        import optuna
+    except ImportError as error:
+        raise ConfigError(
+            'model.search is "tpe", and Optuna is not installed: pip install "active-loop[automl]", or set '
+            'model.search to "random" or "halving".'
+        ) from error
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    return optuna
 
 
-def teach(learner: Learner, X: Any, codes: Codes) -> None:
-    """Fit a learner, without warnings of steps that ended and of classes with few items: it is a model all the same."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)
-        learner.fit(X, codes)
+def _suggested(trial: Any, template: Candidate, path: str, range_: Range) -> Any:
+    name = f"{template.family}.{path}"
+    if not isinstance(range_, Between):
+        return range_.values[trial.suggest_categorical(name, list(range(len(range_.values))))]
+    if range_.whole:
+        return trial.suggest_int(name, int(range_.low), int(range_.high), log=range_.log)
+    return range_.kept(trial.suggest_float(name, range_.low, range_.high, log=range_.log))
 
 
-class _Trying:
-    """Candidates on folds, for as long as the limit allows."""
-
-    def __init__(self, lessons: Lessons, evaluation: Evaluation, limit: Limit) -> None:
-        self.lessons = lessons
-        self.evaluation = evaluation
-        self.limit = limit
-        self._started = limit.clock()
-        self._any = False
-
-    def repeat(self, tally: Tally, folds: Iterable[Fold]) -> None:
-        """One more repeat of a candidate, with its losses if it was completed."""
-        losses, folds = np.full(len(self.lessons), np.nan), list(folds)
-        for place, fold in enumerate(folds):
-            if not self._may_go_on(tally, len(folds) - place):
-                return
-            at = self.limit.clock()
-            try:
-                losses[fold[1]] = self._losses(tally.candidate, fold)
-            except TrainingError as error:
-                tally.problem, tally.repeats = str(error).rstrip("."), []
-                return
-            finally:
-                tally.seconds += self.limit.clock() - at
-            tally.folds += 1
-        tally.repeats.append(losses)
-        self._any = True
-
-    def _may_go_on(self, tally: Tally, left: int) -> bool:
-        """Whether a fold may begin, of which so many are left in the repeat."""
-        if self.limit.folds is not None:
-            return tally.folds < self.limit.folds.get(tally.candidate.name, tally.folds + 1)
-        spent = self.limit.clock() - self._started
-        expected = left * tally.seconds / tally.folds if tally.folds else 0.0
-        return not self._any or spent + expected < self.limit.seconds
-
-    def _losses(self, candidate: Candidate, fold: Fold) -> Reals:
-        lessons, (taught, held) = self.lessons, fold
-        learner = make_learner(candidate.estimator, classes=lessons.classes, seed=lessons.seed, kind=lessons.kind)
-        teach(learner, lessons.X[taught], lessons.codes[taught])
-        predicted = learner.member_predictions(lessons.X[held])[0]
-        return self.evaluation.losses(lessons, held, predicted)
+def _known(optuna: ModuleType, templates: Mapping[str, Candidate], each: Candidate) -> dict[str, Any] | None:
+    """A listed candidate as a trial: its parameters with their distributions; None if it lies outside the ranges."""
+    template = templates.get(each.family)
+    if template is None:
+        return None
+    families = optuna.distributions.CategoricalDistribution(list(templates))
+    params: dict[str, Any] = {"family": each.family}
+    distributions: dict[str, Any] = {"family": families}
+    own = each.estimator.get_params()
+    for path, range_ in template.ranges.items():
+        name, value = f"{each.family}.{path}", own.get(path)
+        if isinstance(range_, Between):
+            if not isinstance(value, int | float) or not range_.low <= value <= range_.high:
+                return None
+            make = optuna.distributions.IntDistribution if range_.whole else optuna.distributions.FloatDistribution
+            ends = (int(range_.low), int(range_.high)) if range_.whole else (range_.low, range_.high)
+            distributions[name] = make(*ends, log=range_.log)
+            params[name] = value
+        elif value in range_.values:
+            distributions[name] = optuna.distributions.CategoricalDistribution(list(range(len(range_.values))))
+            params[name] = range_.values.index(value)
+        else:
+            return None
+    return {"params": params, "distributions": distributions}

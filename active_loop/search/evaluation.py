@@ -99,6 +99,20 @@ def _surprise(p: Reals) -> Reals:
     return surprise
 
 
+def quality(lessons: Lessons, predicted: Reals) -> float:
+    """How much of the labels predictions (n, …) get right, where there are any: the share of items that are wholly so;
+    of numbers R². 0 where nothing was predicted."""
+    there = np.isfinite(predicted.reshape(len(predicted), -1)).all(axis=1)
+    codes, predicted = lessons.codes[there], predicted[there]
+    if not len(codes):
+        return 0.0
+    if lessons.kind == "number":
+        spread = float(((codes - codes.mean()) ** 2).sum())
+        return 1 - float(((codes - predicted) ** 2).sum()) / spread if spread else 0.0
+    decided = predicted.argmax(axis=1) if lessons.kind == "choice" else predicted > 0.5
+    return float((decided == codes).reshape(len(codes), -1).all(axis=1).mean())
+
+
 def make_evaluation(name: str) -> Evaluation:
     """The evaluation of this name, or the one that `module:Class` names, made without arguments.
 

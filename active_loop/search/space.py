@@ -7,10 +7,11 @@ this kind of label from these features.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Protocol
 
 from scipy.sparse import issparse
+from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
@@ -31,6 +32,7 @@ from sklearn.utils import get_tags
 from .. import components
 from ..errors import ConfigError, unknown_name
 from ..learner import RBFMachines, RBFRegression, estimator_of
+from .ranges import Between, OneOf, Range, called, read, short
 
 Estimator = Any
 
@@ -39,12 +41,16 @@ Estimator = Any
 class Candidate:
     """A model that may be chosen from `fewest` labels on: an unfitted scikit-learn estimator and a name for it.
 
-    Candidates of one family are named alike up to a bracket: "logistic(C=1)" and "logistic(C=10)".
+    Candidates of one family are named alike up to a bracket: "logistic(C=1)" and "logistic(C=10)". `ranges` say between
+    which values a search may vary its parameters, by their paths as `set_params` has them; the first of a family that
+    has some stands for the others. A `tamer` one is tried only where the best of the others memorises.
     """
 
     name: str
     estimator: Estimator
     fewest: int = 0
+    ranges: Mapping[str, Range] = field(default_factory=dict)
+    tamer: bool = False
 
     @property
     def family(self) -> str:
@@ -54,6 +60,11 @@ class Candidate:
     def parameters(self) -> str:
         """The estimator with its parameters, in one line."""
         return " ".join(repr(self.estimator).split())
+
+    def varied(self, values: Mapping[str, Any]) -> Candidate:
+        """This candidate with these values of its parameters, by path, and called by them."""
+        varied = clone(self.estimator).set_params(**values)
+        return replace(self, name=called(self.family, values), estimator=varied)
 
 
 class Space(Protocol):
@@ -123,16 +134,33 @@ def families(kind: str) -> tuple[str, ...]:
 
 
 def named(candidates: Sequence[Candidate], names: Iterable[str]) -> list[Candidate]:
-    """Candidates of these names or families, in their own order; all of them without names.
+    """Candidates of these names or families, in their own order, then variations of these names; without names all.
 
-    Raises `ConfigError` for a name that none has.
+    One that is named itself is tried like any other, though it is a tamer one. Raises `ConfigError` for a name that
+    none has.
     """
     wanted = list(names)
     known = {name for each in candidates for name in (each.name, each.family)}
-    for name in wanted:
-        if name not in known:
+    varied = {name: variation(candidates, name) for name in wanted if name not in known}
+    for name, found in varied.items():
+        if found is None:
             raise ConfigError(f"model.candidates: {unknown_name('candidate', name, sorted(known))}")
-    return [each for each in candidates if not wanted or each.name in wanted or each.family in wanted]
+    listed = [each for each in candidates if not wanted or each.name in wanted or each.family in wanted]
+    listed += [each for each in varied.values() if each]
+    return [replace(each, tamer=each.tamer and each.name not in wanted) for each in listed]
+
+
+def variation(candidates: Sequence[Candidate], name: str) -> Candidate | None:
+    """The candidate of this name, or the variation of one that the name describes; None if it is neither."""
+    for each in candidates:
+        if each.name == name:
+            return each
+    values = read(name)
+    for each in candidates:
+        paths = {short(path): path for path in each.ranges}
+        if values and each.family == name.partition("(")[0] and values.keys() <= paths.keys():
+            return each.varied({paths[key]: value for key, value in values.items()})
+    return None
 
 
 def admitted(candidates: Sequence[Candidate], n_labels: int) -> list[Candidate]:
@@ -159,10 +187,30 @@ def _scaled(estimator: Estimator, sparse: bool) -> Estimator:
     return estimator if sparse else make_pipeline(StandardScaler(), estimator)
 
 
+def _below(estimator: Estimator, ranges: Mapping[str, Range]) -> dict[str, Range]:
+    """The ranges of an estimator's own parameters, by their paths below the steps that it is wrapped in."""
+    paths = sorted(estimator.get_params(), key=len, reverse=True)
+    return {next(path for path in paths if short(path) == name): range_ for name, range_ in ranges.items()}
+
+
+def _family(
+    name: str, estimator: Estimator, fewest: int, ranges: Mapping[str, Range], tamer: Mapping[str, Any]
+) -> list[Candidate]:
+    """A candidate with its ranges, and its tamer variation."""
+    first = Candidate(name, estimator, fewest, _below(estimator, ranges))
+    paths = {short(path): path for path in first.ranges}
+    tame = first.varied({paths[key]: value for key, value in tamer.items()})
+    return [first, replace(tame, ranges={}, tamer=True)]
+
+
 def _logistic(sparse: bool) -> list[Candidate]:
     """Logistic regressions: rows of unit length, which sparse ones are, take less shrinkage than scaled columns."""
     strengths = (10, 100, 1000) if sparse else (10, 1, 0.1, 100)
-    return [Candidate(f"logistic(C={C})", _scaled(LogisticRegression(C=C, max_iter=1000), sparse)) for C in strengths]
+    made = [Candidate(f"logistic(C={C})", _scaled(LogisticRegression(C=C, max_iter=1000), sparse)) for C in strengths]
+    ranges = _below(made[0].estimator, {"C": Between(0.001, 1000)})
+    first = replace(made[0], ranges=ranges)
+    tame = first.varied(dict.fromkeys(ranges, 1.0 if sparse else 0.01))
+    return [first, *made[1:], replace(tame, ranges={}, tamer=True)]
 
 
 def _leaf(n_labels: int) -> int:
@@ -171,63 +219,60 @@ def _leaf(n_labels: int) -> int:
 
 
 def _choices(n_labels: int, sparse: bool) -> list[Candidate]:
+    linear = CalibratedClassifierCV(_scaled(LinearSVC(), sparse), cv=3, ensemble=False)
+    boosting = HistGradientBoostingClassifier(min_samples_leaf=_leaf(n_labels), early_stopping=True)
     return [
-        Candidate("svm", RBFMachines(C=10.0)),
+        *_family("svm", RBFMachines(C=10.0), 0, _MACHINES, {"C": 1.0}),
         *_logistic(sparse),
-        Candidate("nearest", KNeighborsClassifier(1)),
+        *_family(
+            "nearest", KNeighborsClassifier(1), 0, {"n_neighbors": Between(1, 30, whole=True)}, {"n_neighbors": 5}
+        ),
         Candidate("lda", LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto")),
-        Candidate("forest", ExtraTreesClassifier(), 100),
-        Candidate(
-            "linear", CalibratedClassifierCV(_scaled(LinearSVC(), sparse), cv=3, ensemble=False), 0 if sparse else 100
-        ),
-        *(
-            Candidate(
-                f"network({shape})",
-                _scaled(MLPClassifier(hidden_layer_sizes=sizes, alpha=alpha, **_LEARNING), sparse),
-                200,
-            )
-            for shape, sizes, alpha in _NETWORKS
-        ),
-        Candidate(
-            "boosting",
-            HistGradientBoostingClassifier(min_samples_leaf=_leaf(n_labels), early_stopping=True),
-            500,
-        ),
+        *_family("forest", ExtraTreesClassifier(), 100, _TREES, {"min_samples_leaf": 5}),
+        *_family("linear", linear, 0 if sparse else 100, {"C": Between(0.001, 100)}, {"C": 0.01}),
+        *_networks(MLPClassifier, sparse),
+        *_family("boosting", boosting, 500, _BOOSTING, {"max_leaf_nodes": 4, "l2_regularization": 10.0}),
     ]
 
 
 def _label_sets(n_labels: int, sparse: bool) -> list[Candidate]:
     return [
-        Candidate("svm", RBFMachines(C=10.0)),
+        *_family("svm", RBFMachines(C=10.0), 0, _MACHINES, {"C": 1.0}),
         *_logistic(sparse),
-        Candidate("forest", ExtraTreesClassifier(), 100),
+        *_family("forest", ExtraTreesClassifier(), 100, _TREES, {"min_samples_leaf": 5}),
     ]
 
 
 def _numbers(n_labels: int, sparse: bool) -> list[Candidate]:
     alphas = [10.0**power for power in range(-2, 5)]
+    nearest = KNeighborsRegressor(max(1, min(5, n_labels // 4)), weights="distance")
+    boosting = HistGradientBoostingRegressor(min_samples_leaf=_leaf(n_labels), early_stopping=True)
     return [
-        Candidate("svm", RBFRegression()),
+        *_family("svm", RBFRegression(), 0, {"alpha": Between(0.001, 10)}, {"alpha": 1.0}),
         Candidate("svm(alpha=0.01)", RBFRegression(alpha=0.01)),
         Candidate("ridge", _scaled(RidgeCV(alphas), sparse)),
-        Candidate("nearest", KNeighborsRegressor(max(1, min(5, n_labels // 4)), weights="distance")),
-        Candidate("forest", ExtraTreesRegressor(), 100),
-        *(
-            Candidate(
-                f"network({shape})",
-                TransformedTargetRegressor(
-                    _scaled(MLPRegressor(hidden_layer_sizes=sizes, alpha=alpha, **_LEARNING), sparse),
-                    transformer=StandardScaler(),
-                ),
-                200,
-            )
-            for shape, sizes, alpha in _NETWORKS
-        ),
-        Candidate(
-            "boosting",
-            HistGradientBoostingRegressor(min_samples_leaf=_leaf(n_labels), early_stopping=True),
-            500,
-        ),
+        *_family("nearest", nearest, 0, {"n_neighbors": Between(1, 30, whole=True)}, {"n_neighbors": 10}),
+        *_family("forest", ExtraTreesRegressor(), 100, _TREES, {"min_samples_leaf": 5}),
+        *_networks(MLPRegressor, sparse),
+        *_family("boosting", boosting, 500, _BOOSTING, {"max_leaf_nodes": 4, "l2_regularization": 10.0}),
+    ]
+
+
+def _networks(make: Callable[..., Estimator], sparse: bool) -> list[Candidate]:
+    """Small networks: their depth, width and shrinkage are what a search varies, besides these three."""
+    wrapped = {
+        name: _scaled(make(hidden_layer_sizes=sizes, alpha=alpha, **_LEARNING), sparse)
+        for name, sizes, alpha in _NETWORKS
+    }
+    if make is MLPRegressor:
+        wrapped = {
+            name: TransformedTargetRegressor(each, transformer=StandardScaler()) for name, each in wrapped.items()
+        }
+    (name, first), *others = wrapped.items()
+    ranges: dict[str, Range] = {"hidden_layer_sizes": OneOf(_SHAPES), "alpha": Between(0.0001, 30)}
+    return [
+        *_family(name, first, 200, ranges, {"hidden_layer_sizes": (16,), "alpha": 10.0}),
+        *(Candidate(name, each, 200) for name, each in others),
     ]
 
 
@@ -236,6 +281,19 @@ _OF_KIND: Final[Mapping[str, Callable[[int, bool], list[Candidate]]]] = {
     "multi_label": _label_sets,
     "number": _numbers,
 }
-_NETWORKS: Final = (("64", (64,), 1.0), ("64, alpha=0.01", (64,), 0.01), ("64-32", (64, 32), 1.0))
+_MACHINES: Final = {"C": Between(0.1, 1000), "sharpness": Between(0.5, 10)}
+_TREES: Final = {"min_samples_leaf": Between(1, 20, whole=True), "max_features": Between(0.05, 1, log=False)}
+_BOOSTING: Final = {
+    "learning_rate": Between(0.02, 0.3),
+    "max_leaf_nodes": Between(3, 63, whole=True),
+    "min_samples_leaf": Between(1, 50, whole=True),
+    "l2_regularization": Between(0.001, 10),
+}
+_NETWORKS: Final = (
+    ("network(64)", (64,), 1.0),
+    ("network(64, alpha=0.01)", (64,), 0.01),
+    ("network(64-32)", (64, 32), 1.0),
+)
+_SHAPES: Final = ((16,), (32,), (64,), (128,), (256,), (32, 32), (64, 32), (128, 64), (64, 64, 64))
 # Few labels: none is held back to stop early by, weight decay and a fixed number of full steps do that.
 _LEARNING: Final[Mapping[str, Any]] = {"solver": "lbfgs", "max_iter": 100}

@@ -27,11 +27,23 @@ class Trial:
 
 
 @dataclass(frozen=True, slots=True)
+class Tamed:
+    """The best candidate knew the share `inside` of its own labels and `outside` of those held out (of numbers R²), and
+    so the tamer ones named by `tried` were tried as well; the model that was found is `took`, if it is one of them."""
+
+    inside: float
+    outside: float
+    tried: tuple[str, ...]
+    took: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Found:
     """The model that was found, and what the next search goes on from.
 
     `near` are the next best, which cannot be told from it or are the only others. `at` is the number of labels at the
     last search, 0 if there was nothing to compare by; `challenger` was better by more than one standard error then.
+    `tamed` says what was done because the best candidates memorised, where they did.
     """
 
     chosen: str
@@ -40,13 +52,15 @@ class Found:
     challenger: str = ""
     trials: tuple[Trial, ...] = ()
     parts: Mapping[str, Any] | None = None
+    tamed: Tamed | None = None
 
     def as_record(self) -> dict[str, Any]:
         """What a round's record holds of it."""
+        search = {**(self.parts or {}), "near": list(self.near), "at": self.at, "challenger": self.challenger}
         return {
             "chosen": self.chosen,
             "trials": [asdict(trial) for trial in self.trials],
-            "search": {**(self.parts or {}), "near": list(self.near), "at": self.at, "challenger": self.challenger},
+            "search": {**search, **({"tamed": asdict(self.tamed)} if self.tamed else {})},
         }
 
     @classmethod
@@ -59,6 +73,11 @@ class Found:
 
     @staticmethod
     def folds_of(record: Mapping[str, Any]) -> Mapping[str, int]:
-        """The folds of each candidate that the clock let through: with them instead of it, a search ends the same."""
-        trials = [trial for trial in record.get("trials", ()) if not trial["outcome"].startswith(LEFT_OUT)]
-        return {trial["candidate"]: trial["folds"] for trial in trials}
+        """The folds of each candidate that the clock let through: with them instead of it, a search ends the same.
+
+        One that was left out may begin the fold at which it failed once more, and fails there again.
+        """
+        return {
+            trial["candidate"]: trial["folds"] + trial["outcome"].startswith(LEFT_OUT)
+            for trial in record.get("trials", ())
+        }

@@ -11,8 +11,8 @@ from typing import Final
 
 import numpy as np
 
-from .course import Tally
 from .evaluation import Lessons, Reals
+from .race import Tally
 from .trials import LEFT_OUT, Trial
 
 _MEMBERS: Final = 5
@@ -41,8 +41,9 @@ def verdict(tallies: Sequence[Tally], lessons: Lessons, incumbent: str, beaten: 
         chosen = challenger if challenger and beaten else incumbent
         challenger = "" if chosen == challenger else challenger
     else:
-        first = next(iter(complete.values()))
-        chosen = min(complete, key=lambda name: _behind(complete[name], first, lessons)[0])
+        chosen = next(iter(complete))
+        for name, tally in complete.items():
+            chosen = name if _behind(tally, complete[chosen], lessons)[0] < 0 else chosen
     behind = {name: _behind(tally, complete[chosen], lessons) for name, tally in complete.items()}
     trials = tuple(_trial(tally, behind, chosen, incumbent) for tally in tallies)
     return chosen, _near(behind, chosen), challenger, trials
