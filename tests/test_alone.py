@@ -10,6 +10,7 @@ from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import loops
 import numpy as np
@@ -174,6 +175,16 @@ def run(folder: Path, backend: Oracle, settings: Settings | None = None) -> None
     loop.store.close()
 
 
+def change(store: Store, **sections: dict[str, Any]) -> None:
+    """Other settings, with what they do to the claim."""
+    told = current_settings(store)
+    for section, values in sections.items():
+        told = replace(told, **{section: replace(getattr(told, section), **values)})
+    effect = change_of(store, told)
+    assert effect is not None
+    store.add_setting(to_json(told), effect.as_dict())
+
+
 def taken(folder: Path, goal: float | None = None) -> About:
     with closing(Store(folder / "loop.db", readonly=True)) as store:
         return take_away(store, folder, folder / MODEL, goal).about
@@ -264,15 +275,25 @@ def test_once_the_loop_goes_on_nothing_more_is_read_and_the_record_says_no_figur
         told_before = next(entry for entry in history(store).entries if "answers alone" in entry.what)
         assert told_before.note == " ".join(told(found, ""))
         assert ("Counted", f"{found.right} of {found.n}") in told_before.facts
-        settings = current_settings(store)
-        stricter = replace(settings, target=replace(settings.target, value=0.9))
-        change = change_of(store, stricter)
-        assert change is not None
-        store.add_setting(to_json(stricter), change.as_dict())
+        change(store, target={"value": 0.9})
         hidden = next(entry for entry in history(store).entries if "answers alone" in entry.what)
         assert (hidden.note, hidden.facts) == ("", ())
     assert taken(folder, 0.5).unread == "running"
     assert recorded(folder) == [found]
+
+
+def test_what_counts_is_what_is_recorded_once_the_lock_is_held(folder: Path) -> None:
+    """Two commands at once make one reading, and none once the loop goes on."""
+    with closing(Store(folder / "loop.db", readonly=True)) as early, early.snapshot():
+        assert not early.events("alone")
+        first = taken(folder).alone
+        assert not early.events("alone"), "it reads what was there before"
+        assert take_away(early, folder, folder / MODEL).about.alone == first
+        assert recorded(folder) == [first]
+        with closing(Store(folder / "loop.db")) as store:
+            change(store, target={"value": 0.9})
+        assert take_away(early, folder, folder / MODEL, 0.85).about.unread == "running"
+    assert recorded(folder) == [first]
 
 
 def test_while_another_process_holds_the_folder_the_model_is_written_without_a_reading(folder: Path) -> None:
@@ -320,6 +341,28 @@ def test_nothing_is_read_of_a_model_that_no_look_was_at(tmp_path: Path) -> None:
     assert about.threshold.least is not None
     assert (about.alone, about.unread) == (None, "unlooked")
     assert not recorded(tmp_path)
+
+
+def test_nothing_is_read_of_a_newer_model_than_the_look_was_at(tmp_path: Path) -> None:
+    labels, told = (
+        loops.write_points(tmp_path, 400, spread=0.5),
+        {"target": {"value": 0.9999}, "budget": {"answers": 250}},
+    )
+    loop = loops.open_loop(tmp_path, Oracle(labels, per_collect=1), loops.settings(**told))
+    while not loop.store.looks() or ranked(loop.store)[-1].number == loop.store.looks()[-1].round:
+        loop.step()
+    loop.store.close()
+    run(tmp_path, Oracle(labels), loops.settings(**told, stop={"by_hand": "it looks well"}))
+    assert taken(tmp_path, 0.5).unread == "unlooked"
+    assert not recorded(tmp_path)
+
+
+def test_nothing_is_read_of_a_look_at_an_earlier_claim(folder: Path) -> None:
+    with closing(Store(folder / "loop.db")) as store:
+        change(store, target={"value": 0.9}, stop={"by_hand": "enough"})
+        store.add_event("stopped", {"reason": "by hand", "because": "enough", "verdict": "not reached", "limits": {}})
+    assert taken(folder, 0.5).unread == "unlooked"
+    assert not recorded(folder)
 
 
 def test_a_test_item_that_was_overdue_counts_as_wrong(tmp_path: Path) -> None:
