@@ -6,6 +6,7 @@ is said of a single item before its page says why it was asked.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -30,7 +31,10 @@ MISTAKES: Final = 12
 """Mistakes that are listed, the most confident ones."""
 
 WIDE_GAP: Final = 0.15
-"""By how much a model may know its own labels better than others before it is said to memorise."""
+"""By how much a model knows its own labels better than others where that is worth a word."""
+
+_BEFORE: Final = 2 / 3
+"""What the newest round is compared with: the newest one that had at most this share of its labels."""
 
 _BINS: Final = 10
 _SIDE = 0.025
@@ -102,6 +106,38 @@ class Fit:
     def gap(self) -> float:
         return self.inside - self.outside
 
+    @property
+    def is_wide(self) -> bool:
+        return self.gap >= WIDE_GAP
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """The mean losses after so many iterations, on what was taught and on what was not; `error` is the standard error
+    of how far the latter is from its last value."""
+
+    iteration: int
+    inside: float
+    outside: float
+    error: float
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """How losses go with the iterations of a model, at least one: see `Portrait.course`."""
+
+    steps: tuple[Step, ...]
+
+    @property
+    def best(self) -> Step:
+        """Where the loss on what was not taught is lowest, the first of equals."""
+        return min(self.steps, key=lambda step: step.outside)
+
+    @property
+    def gets_worse(self) -> bool:
+        """Whether it ends more than one standard error above its lowest."""
+        return self.steps[-1].outside - self.best.outside > self.best.error
+
 
 @dataclass(frozen=True, slots=True)
 class Numbers:
@@ -121,7 +157,12 @@ class Figures:
 
     `overall` counts items that were predicted rightly, of several labels wholly; of numbers there is none, and
     `numbers` instead. `calibration`, and the two errors of the chances, are there for one class per item. `tried` are
-    the models that were tried in the newest search, which was in round `searched` (None: in none).
+    the models that were tried in the newest search, which was in round `searched` (None: in none); `searches` says
+    whether the settings leave the model to a search, and `tamed` what that did about a model that memorised, as the
+    round's record has it (None: there was nothing to be done).
+
+    `guess` is the score of always saying the same. `course` is there for a model that `learns_in_steps`, as far as it
+    was read by iteration.
     """
 
     round: int
@@ -139,8 +180,13 @@ class Figures:
     numbers: Numbers | None
     mistakes: tuple[Mistake, ...]
     fits: tuple[Fit, ...]
+    guess: float
+    learns_in_steps: bool
+    course: Course | None
     tried: tuple[Mapping[str, Any], ...]
     searched: int | None
+    searches: bool
+    tamed: Mapping[str, Any] | None
 
 
 def figures(seen: Sight, place: int, portrait: Portrait, groups: Mapping[int, str | None]) -> Figures:
@@ -173,9 +219,35 @@ def figures(seen: Sight, place: int, portrait: Portrait, groups: Mapping[int, st
         numbers=_numbers(task, codes, decided, mean) if is_number and there else None,
         mistakes=_mistakes(seen, task, settings, items, codes, decided, mean) if there else (),
         fits=tuple(Fit(int(row[0]), int(row[1]), float(row[2]), float(row[3])) for row in portrait.history),
+        guess=guess(task, portrait.codes),
+        learns_in_steps=portrait.learns_in_steps,
+        course=Course(tuple(Step(int(row[0]), *row[1:]) for row in portrait.course.tolist()))
+        if len(portrait.course)
+        else None,
         tried=tuple(seen.searched.record["trials"]) if seen.searched else (),
         searched=seen.searched.number if seen.searched else None,
+        searches=settings.model.searches,
+        tamed=seen.searched.record["search"].get("tamed") if seen.searched else None,
     )
+
+
+def before(fits: Sequence[Fit]) -> Fit | None:
+    """The newest round with at most two thirds of the labels of the last one of `fits`, which are in order; None: none
+    had so few."""
+    return next((each for each in reversed(fits) if each.n_labels <= _BEFORE * fits[-1].n_labels), None)
+
+
+def is_better(now: Fit, other: float) -> bool:
+    """Whether labels that were not seen are foretold better than with this score: by more than one standard error of a
+    share of as many labels, at its widest."""
+    return now.outside - other > 0.5 / math.sqrt(now.n_labels)
+
+
+def guess(task: Task, codes: Codes) -> float:
+    """The score of always saying the same: the commonest label, of several labels the commonest set; of numbers 0."""
+    if task.kind == "number" or not len(codes):
+        return 0.0
+    return float(np.unique(codes, axis=0, return_counts=True)[1].max()) / len(codes)
 
 
 def _counts(codes: Codes, decided: Codes, n: int) -> tuple[tuple[int, ...], ...]:
@@ -254,6 +326,8 @@ def _mistakes(
     rows = np.flatnonzero(wrong & seen.may_be_labelled(items))
     worst = rows[np.argsort(-weight[rows], kind="stable")][:MISTAKES]
     said, predicted = task.decode(codes[worst]), task.decode(decided[worst])
+    if task.kind == "number":
+        predicted = [f"{value:.4g}" for value in decided[worst].tolist()]
     chances = [None if task.kind == "number" else float(weight[row]) for row in worst]
     return tuple(
         Mistake(int(items[row]), readable(label), readable(guess), chance)

@@ -7,20 +7,26 @@ in a file that may be deleted at any time, the newest alone. Nothing in it is of
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .domain import Round
+from .errors import TrainingError
 from .scoring import Codes, RoundJob, Rows, fit_model, folds, guard, mean_of
 from .tasks import Task, make_task
 
+if TYPE_CHECKING:
+    from .learner import CommitteeLearner, Learner
+
 Reals = NDArray[np.floating[Any]]
+_Losses = dict[int, tuple[Reals, Reals]]
+"""By iteration the loss of each item that was taught, and of each that was not."""
 
 FEWEST: Final = 10
 """Labels below which nothing is predicted out of fold: a fifth of them would be a single item."""
@@ -30,6 +36,16 @@ _FIT: Final = 10_000
 
 _BLOCK: Final = 8_192
 """Items that are placed or predicted before it is asked whether something else waits."""
+
+MOST_LABELS: Final = 2_000
+"""Labels up to which a model that learns in iterations is read by iteration: five fits, or fifty where each number of
+iterations takes its own."""
+
+_LEAST: Final = 0.001
+"""The least chance that counts, so that one label of which a model is sure and wrong does not decide alone."""
+
+_FORM: Final = 2
+"""Another number as soon as a portrait holds something else: files of another form are made again."""
 
 _UNREADABLE: Final = (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile)
 
@@ -57,6 +73,8 @@ class Portrait:
     codes: Codes
     held_out: Reals
     history: NDArray[np.float64]
+    learns_in_steps: bool
+    course: NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +94,7 @@ class Portraits:
 
     def path(self, round_: Round) -> Path:
         """The file of a round's portrait: another one if the round is that of another loop, or of other labels."""
-        return self.folder / f"{round_.number:05d}-{round_.record.get('data_version', '')}.npz"
+        return self.folder / f"{round_.number:05d}-{round_.record.get('data_version', '')}-{_FORM}.npz"
 
     def stamp(self, round_: Round) -> tuple[str, int] | None:
         """What is another value when the round's portrait is another one; None as long as there is none."""
@@ -126,6 +144,19 @@ def score(task: Task, codes: Codes, mean: Reals) -> float:
     return 1 - float(((codes - decided) ** 2).sum()) / spread if spread else 0.0
 
 
+def losses(task: Task, codes: Codes, mean: Reals) -> Reals:
+    """(m,) how wrong each prediction (m, …) is: see `Portrait`."""
+    if task.kind == "number":
+        return (mean - codes) ** 2
+    if task.kind == "choice":
+        return _surprise(mean[np.arange(len(codes)), codes])
+    return np.asarray(_surprise(np.where(codes == 1, mean, 1 - mean)).mean(axis=1))
+
+
+def _surprise(p: Reals) -> Reals:
+    return np.asarray(-np.log(np.clip(p, _LEAST, 1)))
+
+
 def _steps(job: PortraitJob) -> Iterator[None]:
     """Make the portrait and write it, step by step."""
     guard(replace(job.fit, candidates=job.items))
@@ -141,25 +172,73 @@ def _steps(job: PortraitJob) -> Iterator[None]:
         yield
     predicted, chance = _predicted(task, np.concatenate(means))
     labelled, codes = job.fit.labelled, job.fit.codes
-    held = yield from _out_of_fold(job.fit, X, np.empty((0, *np.shape(means[0])[1:])))
+    held, fifths = yield from _out_of_fold(job.fit, X, np.empty((0, *np.shape(means[0])[1:])))
     history = {number: row for number, row in _history(job.path.parent).items() if number < job.fit.number}
     if len(held):
         inside = score(task, codes, mean_of(learner, X, labelled, task))
         history[job.fit.number] = (len(codes), inside, score(task, codes, held))
+    in_steps, course = yield from _course(job.fit, X, learner, fifths)
     rounds = np.array([(number, *row) for number, row in sorted(history.items())], dtype=np.float64).reshape(-1, 4)
-    placed = np.concatenate(place)
-    _write(job.path, Portrait(job.fit.number, job.items, placed, predicted, chance, labelled, codes, held, rounds))
+    found = (job.items, np.concatenate(place), predicted, chance, labelled, codes, held, rounds, in_steps, course)
+    _write(job.path, Portrait(job.fit.number, *found))
 
 
-def _out_of_fold(fit: RoundJob, X: Any, nothing: Reals) -> Generator[None, None, Reals]:
-    """What is predicted of the labelled items, in their order, out of fold; of too few labels `nothing`."""
+def _out_of_fold(fit: RoundJob, X: Any, nothing: Reals) -> Generator[None, None, tuple[Reals, list[Rows]]]:
+    """What is predicted of the labelled items, in their order, out of fold, and the fifths; of too few labels `nothing`
+    and none."""
     if len(fit.labelled) < FEWEST:
-        return nothing
+        return nothing, []
     found: dict[int, Reals] = {}
+    fifths = []
     for rows, mean in folds(fit, X):
         found.update(zip(rows.tolist(), mean, strict=True))
+        fifths.append(rows)
         yield
-    return np.stack([found[item] for item in fit.labelled.tolist()])
+    return np.stack([found[item] for item in fit.labelled.tolist()]), fifths
+
+
+def _course(
+    fit: RoundJob, X: Any, learner: Learner | None, fifths: Sequence[Rows]
+) -> Generator[None, None, tuple[bool, NDArray[np.float64]]]:
+    """Whether the model learns in iterations, and how its losses go with them: see `Portrait.course`."""
+    from .learner import CommitteeLearner, is_iterative
+
+    nothing = np.empty((0, 4))
+    if not isinstance(learner, CommitteeLearner) or not is_iterative(learner):
+        return False, nothing
+    read: list[_Losses] = []
+    for rows in fifths if len(fit.labelled) <= MOST_LABELS else []:
+        try:
+            read.append((yield from _losses_of(fit, X, learner, np.isin(fit.labelled, rows))))
+        except TrainingError:  # four fifths need not be enough for what all labels are
+            return True, nothing
+    return True, together(read) if read and all(read) else nothing
+
+
+def _losses_of(
+    fit: RoundJob, X: Any, learner: CommitteeLearner, held: NDArray[np.bool_]
+) -> Generator[None, None, _Losses]:
+    """What the model makes of what it was taught, and of what is held out, by iteration."""
+    from .learner import by_iteration
+
+    task, sides = make_task(fit.task), (~held, held)
+    asked, codes = [X[fit.labelled[side]] for side in sides], [fit.codes[side] for side in sides]
+    found: _Losses = {}
+    for iteration, means in by_iteration(learner, asked[0], codes[0], asked):
+        inside, outside = (losses(task, truth, mean) for truth, mean in zip(codes, means, strict=True))
+        found[iteration] = inside, outside
+        yield
+    return found
+
+
+def together(read: Sequence[_Losses]) -> NDArray[np.float64]:
+    """The rows of `Portrait.course` from what was read of each fifth; what stopped earlier than others stays so."""
+    iterations = sorted({iteration for found in read for iteration in found})
+    rows = [[found[max(n for n in found if n <= max(at, min(found)))] for found in read] for at in iterations]
+    inside = [np.concatenate([each[0] for each in row]).mean() for row in rows]
+    outside = np.array([np.concatenate([each[1] for each in row]) for row in rows])
+    error = (outside - outside[-1]).std(axis=1, ddof=1) / np.sqrt(outside.shape[1])
+    return np.column_stack([iterations, inside, outside.mean(axis=1), error])
 
 
 def _predicted(task: Task, mean: Reals) -> tuple[Codes, NDArray[np.float32]]:
@@ -224,7 +303,8 @@ def _history(folder: Path) -> dict[int, tuple[float, float, float]]:
 def _read(path: Path) -> Portrait | None:
     with suppress(*_UNREADABLE), np.load(path, allow_pickle=False) as kept:
         arrays: Mapping[str, Any] = {name: kept[name] for name in (f.name for f in fields(Portrait))}
-        return Portrait(**{**arrays, "round": int(arrays["round"])})
+        plain = {"round": int(arrays["round"]), "learns_in_steps": bool(arrays["learns_in_steps"])}
+        return Portrait(**{**arrays, **plain})
     return None
 
 

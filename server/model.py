@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
+from typing import Any, Final
 
 from flask import Blueprint, render_template
 
-from active_loop.figures import WIDE_GAP, Figures, Share, figures
+from active_loop.figures import Course, Figures, Fit, Share, before, figures, is_better
 from active_loop.language import say, say_n
 from active_loop.points import Sight, sight
-from active_loop.portrait import FEWEST
+from active_loop.portrait import FEWEST, MOST_LABELS
 from active_loop.records import Source
+from active_loop.report import CurvePoint, Status
 
 from . import plot
 from .items import contents_of
@@ -20,6 +22,9 @@ from .reading import Reading
 
 WIDEST = 16
 """Classes above which the table of what is taken for what is left out: the pairs mistaken most often are listed."""
+
+_SAME: Final = {"choice": "accuracy", "multi_label": "subset_accuracy", "number": "r2"}
+"""The metric that is, on the items that test, what the score of a round is on its labels: by kind of label."""
 
 
 def pages(reading: Reading, source: Callable[[], Source] | None) -> Blueprint:
@@ -43,7 +48,7 @@ def pages(reading: Reading, source: Callable[[], Source] | None) -> Blueprint:
         found = made.of((seen, stamp), lambda: read(seen, stamp))
         with closing(reading.open_store()) as store:
             listed = store.items_at([each.item for each in found.mistakes] if found else [])
-        contents = contents_of(source, listed)
+        contents, status = contents_of(source, listed), reading.status()
         return render_template(
             "model.html",
             name=seen.name,
@@ -56,7 +61,11 @@ def pages(reading: Reading, source: Callable[[], Source] | None) -> Blueprint:
             few_classes=found is not None and len(found.classes) <= WIDEST,
             pairs=_pairs(found) if found else [],
             heat=heat,
-            gap=_gap(found) if found else "",
+            memory=memory(found) if found else [],
+            tested=tested(found, status) if found else [],
+            metric="" if found is None or is_read_alike(found, status) else status.named,
+            course=course(found.course) if found and found.course else "",
+            most=MOST_LABELS,
             interval=interval,
             plot=plot,
         )
@@ -114,20 +123,102 @@ def _pairs(found: Figures) -> list[tuple[str, str, int]]:
     return sorted(wrong, key=lambda pair: -pair[2])[:5]
 
 
-def _gap(found: Figures) -> str:
-    """Whether the newest round learned or memorised, in a sentence; empty while that cannot be said."""
+def is_read_alike(found: Figures, status: Status) -> bool:
+    """Whether the overview's metric is, on the items that test, what the score of a round is on its labels."""
+    return status.metric == _SAME[found.kind]
+
+
+def tested(found: Figures, status: Status) -> list[CurvePoint]:
+    """The readings of the overview's curve up to the round of the figures, where its metric is the same quantity."""
+    if not is_read_alike(found, status):
+        return []
+    return [point for point in status.curve if point.value is not None and point.round <= found.round]
+
+
+def memory(found: Figures) -> list[str]:
+    """Whether the newest round learned or memorised, and what was done about it, a sentence each; none while that
+    cannot be said."""
     if not found.fits:
-        return ""
+        return []
     last = found.fits[-1]
+    done = taming(found.tamed) if found.tamed and found.searches else ""
+    if last.is_wide and not found.searches:
+        done = say('What can be done: more labels, or model.use = "auto", which searches among tamer models as well.')
+    return [learned(found.fits, found.guess), *([done] if done else [])]
+
+
+def learned(fits: Sequence[Fit], guess: float) -> str:
+    """Whether the last of these rounds, which are in order and at least one, learned or memorised.
+
+    A gap alone does not say so, since many a model knows its labels by heart whatever it learns: what it makes of
+    others has to stay where it was, too, or where a `guess` is.
+    """
+    last, then = fits[-1], before(fits)
     values = {"inside": f"{last.inside:.2f}", "outside": f"{last.outside:.2f}"}
-    if last.gap > WIDE_GAP:
+    if not last.is_wide:
         return say(
-            "It knows its own labels much better ({inside}) than those it had not seen ({outside}): it memorises more "
-            "than it learns. More labels, a simpler model or other features would help.",
+            "It does about as well on labels that it had not seen ({outside}) as on its own ({inside}): it does not "
+            "memorise.",
+            **values,
+        )
+    if then is None:
+        return say(
+            "It knows its own labels much better ({inside}) than those it had not seen ({outside}): whether it learns "
+            "as well shows when there are more labels.",
+            **values,
+        )
+    values |= {"then": f"{then.outside:.2f}", "few": str(then.n_labels), "many": str(last.n_labels)}
+    if not is_better(last, guess):
+        return say(
+            "It knows its own labels ({inside}), and foretells those it had not seen ({outside}) no better than always "
+            "saying the same would ({guess}): it memorises, and does not learn.",
+            guess=f"{guess:.2f}",
+            **values,
+        )
+    if is_better(last, then.outside):
+        return say(
+            "It knows its own labels much better ({inside}) than those it had not seen, but it gets better on these as "
+            "well: {then} with {few} labels, {outside} with {many}. More labels still help.",
             **values,
         )
     return say(
-        "It does about as well on labels that it had not seen ({outside}) as on its own ({inside}): it does not "
-        "memorise.",
+        "It knows its own labels much better ({inside}) than those it had not seen, and does not get better on these: "
+        "{then} with {few} labels, {outside} with {many}. By now it memorises more than it learns.",
         **values,
     )
+
+
+def taming(tamed: Mapping[str, Any]) -> str:
+    """What a search did about a model that memorised, by what the record of its round holds as `tamed`."""
+    values = {"inside": f"{tamed['inside']:.2f}", "outside": f"{tamed['outside']:.2f}"}
+    if tamed["took"]:
+        return say_n(
+            "Because the model before knew its own labels ({inside}) much better than others ({outside}), {n} tamer "
+            "model was tried as well; {took} took over.",
+            "Because the model before knew its own labels ({inside}) much better than others ({outside}), {n} tamer "
+            "models were tried as well; {took} took over.",
+            len(tamed["tried"]),
+            took=tamed["took"],
+            **values,
+        )
+    return say_n(
+        "Because the model before knew its own labels ({inside}) much better than others ({outside}), {n} tamer model "
+        "was tried as well; it did no better on labels that it had not seen. What helps is more labels, or other "
+        "features.",
+        "Because the model before knew its own labels ({inside}) much better than others ({outside}), {n} tamer models "
+        "were tried as well; none of them did better on labels that it had not seen. What helps is more labels, or "
+        "other features.",
+        len(tamed["tried"]),
+        **values,
+    )
+
+
+def course(found: Course) -> str:
+    """Whether more iterations help, in a sentence."""
+    if found.gets_worse:
+        return say(
+            "It is best after {n} of {all} iterations, and gets worse from there: it memorises.",
+            n=found.best.iteration,
+            all=found.steps[-1].iteration,
+        )
+    return say("More iterations do not make it worse.")

@@ -4,16 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from active_loop.figures import Bin, Fit, Numbers
+import numpy as np
+
+from active_loop.figures import Bin, Course, Fit, Numbers
 from active_loop.language import say
+from active_loop.report import CurvePoint
 
 from .chart import Tick, ticks
 
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46.0, 12.0, 12.0, 42.0
 
-_NAMED = 7
-"""Points at the end of a line that its name keeps clear of."""
+_LETTER, _BROAD, _RISE, _FALL = 6.6, 12.5, 12.0, 4.0
+"""How wide letters are, those of Korean among them, and how far a line of them goes above and below where it stands."""
+
+_APART = 16.0
+"""How far apart names stand."""
+
+_HEADROOM = 0.2
+"""How much of the range of values stays free above it, for names."""
+
+_DOTTED = 20
+"""Points of a line up to which each has a dot."""
+
+_Points = Sequence[tuple[float, float]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,13 +44,14 @@ class Dot:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A line by the data of an SVG path, with the class of its look and, at (x, y), its name."""
+    """A line by the data of an SVG path, with the class of its look and, ending or starting at (x, y), its name."""
 
     path: str
     look: str
     name: str = ""
     x: float = 0.0
     y: float = 0.0
+    anchor: str = "end"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,19 +74,22 @@ class Plot:
 
 
 class _Frame:
-    """From values to places: x from `x_low` to `x_high`, y likewise, with round values on both axes."""
+    """From values to places: `x` and `y` go from one value to another, with round values on both axes; above that of y
+    a share of its range may stay free."""
 
-    def __init__(self, width: float, height: float, x: tuple[float, float], y: tuple[float, float]) -> None:
+    def __init__(
+        self, width: float, height: float, x: tuple[float, float], y: tuple[float, float], free: float = 0.0
+    ) -> None:
         self.width, self.height = width, height
         self.right, self.bottom = width - _RIGHT, height - _BOTTOM
-        self._x, self._y = x, y
+        self._x, self._y, self._top = x, y, y[1] + free * (y[1] - y[0])
 
     def x(self, value: float) -> float:
         low, high = self._x
         return round(_LEFT + (value - low) / (high - low) * (self.right - _LEFT), 1)
 
     def y(self, value: float) -> float:
-        low, high = self._y
+        low, high = self._y[0], self._top
         return round(self.bottom - (value - low) / (high - low) * (self.bottom - _TOP), 1)
 
     def path(self, points: Sequence[tuple[float, float]]) -> str:
@@ -116,33 +135,85 @@ def reliability(bins: Sequence[Bin], width: float = 380, height: float = 300) ->
     return frame.plot((say("chance, as the model has it"), say("share that is right")), lines, dots, title)
 
 
-def fits(rounds: Sequence[Fit], width: float = 700, height: float = 260) -> Plot:
-    """What each round knew of its own labels and of others."""
-    last = max(each.n_labels for each in rounds)
-    low = min(0.0, *(each.outside for each in rounds), *(each.inside for each in rounds))
-    first = min(each.n_labels for each in rounds)
-    frame = _Frame(width, height, (min(first, last - 1), last), (max(low, -1.0), 1))
+def fits(rounds: Sequence[Fit], tested: Sequence[CurvePoint], width: float = 700, height: float = 260) -> Plot:
+    """What each round knew of its own labels, of others, and of the items that test, as far as that was read."""
     inside = [(each.n_labels, max(each.inside, -1.0)) for each in rounds]
     outside = [(each.n_labels, max(each.outside, -1.0)) for each in rounds]
+    test = [(each.n_labels, max(each.value or 0.0, -1.0)) for each in tested]
+    places = [*inside, *outside, *test]
+    first, last = min(x for x, _ in places), max(x for x, _ in places)
+    low = min(0.0, *(y for _, y in places))
+    frame = _Frame(width, height, (min(first, last - 1), last), (low, 1), _HEADROOM)
+    band = [(each.n_labels, max(each.low or 0.0, low)) for each in tested]
+    band += [(each.n_labels, max(each.high or 0.0, low)) for each in reversed(tested)]
     lines = [
-        Line(frame.path(inside), "line other", say("on its own labels"), frame.x(last) - 4, _above(frame, inside)),
-        Line(frame.path(outside), "line", say("on labels it had not seen"), frame.x(last) - 4, _below(frame, outside)),
+        (inside, "other", say("on its own labels")),
+        (outside, "", say("on labels it had not seen")),
+        *([(test, "tested", say("on the test items"))] if test else []),
     ]
-    both = [(x, y, "other") for x, y in inside] + [(x, y, "") for x, y in outside]
     dots = [
-        Dot(frame.x(x), frame.y(y), 3, say("{n} labels: {score}", n=x, score=f"{y:.2f}"), look) for x, y, look in both
+        Dot(frame.x(x), frame.y(y), 3, say("{n} labels: {score}", n=x, score=f"{y:.2f}"), look)
+        for points, look, _ in lines
+        for x, y in points
     ]
     title = say("How well each round knew its own labels, and labels that it had not seen.")
-    return frame.plot((say("labels"), say("score")), lines, dots, title)
+    around = [Line(frame.path(band) + " Z", "band tested")] if len(tested) > 1 else []
+    return frame.plot((say("labels"), say("score")), [*around, *_named(frame, lines)], dots, title)
 
 
-def _above(frame: _Frame, points: Sequence[tuple[float, float]]) -> float:
-    """Above the last few points, where a line has its name."""
-    return max(_TOP + 10, min(frame.y(y) for _, y in points[-_NAMED:]) - 10)
+def course(found: Course, width: float = 700, height: float = 260) -> Plot:
+    """The losses by iteration, with a mark where that on what was not taught is lowest."""
+    inside = [(step.iteration, step.inside) for step in found.steps]
+    outside = [(step.iteration, step.outside) for step in found.steps]
+    first, last, best = found.steps[0].iteration, found.steps[-1].iteration, found.best
+    high = max(y for _, y in [*inside, *outside]) or 1.0
+    frame = _Frame(width, height, (min(first, last - 1), last), (0, high), _HEADROOM)
+    lines = [(inside, "other", say("on what it was taught")), (outside, "", say("on labels it had not seen"))]
+    text = say("lowest after {n}", n=best.iteration)
+    at, is_left = frame.x(best.iteration), frame.x(best.iteration) < width / 2
+    mark = Line(
+        f"M{at} {frame.bottom} V{_TOP}",
+        *("ideal", text, at + (6 if is_left else -6), _TOP + 10),
+        anchor="start" if is_left else "end",
+    )
+    each = [(points, look) for points, look, _ in lines if len(points) <= _DOTTED]
+    dots = [
+        Dot(frame.x(x), frame.y(y), 3, say("{n} iterations: loss {loss}", n=x, loss=f"{y:.3g}"), look)
+        for points, look in each
+        for x, y in points
+    ]
+    here = say("{n} iterations: loss {loss}", n=best.iteration, loss=f"{best.outside:.3g}")
+    dots.append(Dot(at, frame.y(best.outside), 5, here))
+    title = say("The loss by iteration, on what the model was taught and on labels that it had not seen.")
+    return frame.plot((say("iterations"), say("loss")), [mark, *_named(frame, lines, [mark.y])], dots, title)
 
 
-def _below(frame: _Frame, points: Sequence[tuple[float, float]]) -> float:
-    return min(frame.bottom - 6, max(frame.y(y) for _, y in points[-_NAMED:]) + 20)
+def _named(frame: _Frame, lines: Sequence[tuple[_Points, str, str]], taken: Sequence[float] = ()) -> list[Line]:
+    """Lines of (points, look, name), the names at the right end: each as near to its line as it touches neither a line
+    nor another name, nor what is written at the heights that are `taken`."""
+    heights = {look: float(np.mean(_heights(frame, points, name))) for points, look, name in lines}
+    placed: dict[str, float] = {}
+    for _, look, name in sorted(lines, key=lambda line: heights[line[1]]):
+        drawn = np.concatenate([_heights(frame, points, name) for points, _, _ in lines])
+        names = [*taken, *placed.values()]
+        free = [
+            y
+            for y in np.arange(_TOP + _RISE, frame.bottom - _FALL, 2.0).tolist()
+            if not ((y - _RISE < drawn) & (drawn < y + _FALL)).any() and all(abs(y - each) > _APART for each in names)
+        ]
+        placed[look] = min(free, key=lambda y: abs(y - 4 - heights[look]), default=heights[look])
+    return [
+        Line(frame.path(points), f"line {look}".strip(), name, frame.right - 4, round(placed[look], 1))
+        for points, look, name in lines
+    ]
+
+
+def _heights(frame: _Frame, points: _Points, name: str) -> Any:
+    """Where a line is drawn below or above a name at the right end, at places close together."""
+    broad = sum(_BROAD if ord(letter) > 0x1100 else _LETTER for letter in name)
+    x, y = [frame.x(each) for each, _ in points], [frame.y(each) for _, each in points]
+    there = np.arange(frame.right - 8 - broad, frame.right + 1, 3.0)
+    return np.interp(there, x, y)
 
 
 def numbers(found: Numbers, width: float = 480, height: float = 380) -> Plot:

@@ -13,15 +13,17 @@ import numpy as np
 import pytest
 from loops import open_loop, oracle, run_to_end, settings, trail, write_points
 from scipy.sparse import csr_matrix
+from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.neural_network import MLPClassifier
 
 from active_loop import portrait
 from active_loop.domain import COLD_START, RoundState, Split, Stopped, WaitingForTraining
 from active_loop.loop import Loop
-from active_loop.portrait import FEWEST, Portrait, PortraitJob, Portraits, Portrayed, score
+from active_loop.portrait import FEWEST, Portrait, PortraitJob, Portraits, Portrayed, losses, score, together
 from active_loop.runner import InlineRunner, ProcessRunner
-from active_loop.scoring import RoundJob
+from active_loop.scoring import RoundJob, folds
 from active_loop.settings import Settings
-from active_loop.tasks import Number, SingleChoice
+from active_loop.tasks import MultiLabel, Number, SingleChoice
 
 
 def portrayed_loop(folder: Path, told: Settings | None = None, *, labels: Any = None, **options: Any) -> Loop:
@@ -299,3 +301,124 @@ def test_scores_by_hand() -> None:
     number = Number()
     assert score(number, np.array([1.0, 2.0, 3.0]), np.array([1.0, 2.0, 3.0])) == 1.0
     assert score(number, np.array([1.0, 2.0, 3.0]), np.array([2.0, 2.0, 2.0])) == 0.0
+
+
+# by iteration
+
+
+def boosting() -> HistGradientBoostingClassifier:
+    return HistGradientBoostingClassifier(max_iter=9, min_samples_leaf=4)
+
+
+class Picky(MLPClassifier):  # type: ignore[misc]
+    """A network that has to learn for a while."""
+
+    def __init__(self, max_iter: int = 300) -> None:
+        super().__init__((2,), solver="lbfgs", alpha=10.0, max_iter=max_iter)
+
+    def fit(self, X: Any, y: Any) -> Any:
+        if self.max_iter < 5:
+            raise ValueError("so few steps lead nowhere")
+        return super().fit(X, y)
+
+
+def read_by_iteration(folder: Path, use: str) -> tuple[PortraitJob, Portrait]:
+    """The portrait of the newest round of a loop with this model, and the job that made it."""
+    loop = portrayed_loop(folder, settings(model={"use": use}, budget={"answers": 60}), portraits=False)
+    run_to_end(loop)
+    loop.jobs.result(loop.jobs.encode)
+    job = job_of(loop)
+    loop.store.close()
+    made = job.run()
+    assert not made.problem
+    found = portrait._read(job.path)
+    assert found is not None
+    return job, found
+
+
+def test_losses_by_iteration_are_those_of_models_that_learned_from_four_fifths(tmp_path: Path) -> None:
+    job, found = read_by_iteration(tmp_path, "test_portrait:boosting")
+    X, labelled, codes = np.asarray(job.fit.features.open()), job.fit.labelled, job.fit.codes
+    inside, outside = [], []
+    for rows, _ in folds(job.fit, X):
+        held = np.isin(labelled, rows)
+        by_hand = boosting().fit(X[labelled[~held]], codes[~held])
+        for losses_of, side in ((inside, ~held), (outside, held)):
+            chances = [
+                each[np.arange(side.sum()), codes[side]] for each in by_hand.staged_predict_proba(X[labelled[side]])
+            ]
+            losses_of.append(-np.log(np.clip(chances, 0.001, 1)))
+    inside, outside = (np.concatenate(each, axis=1) for each in (inside, outside))
+    assert found.learns_in_steps
+    assert found.course[:, 0].tolist() == list(range(1, 10))
+    assert np.allclose(found.course[:, 1], inside.mean(axis=1))
+    assert np.allclose(found.course[:, 2], outside.mean(axis=1))
+    apart = outside - outside[-1]
+    assert np.allclose(found.course[:, 3], apart.std(axis=1, ddof=1) / np.sqrt(len(codes)))
+    assert found.course[-1, 1] < found.course[0, 1], "more trees know better what they were taught"
+
+
+def test_a_model_without_iterations_has_no_course(ended: Loop) -> None:
+    found = newest(ended)
+    assert not found.learns_in_steps
+    assert found.course.shape == (0, 4)
+
+
+@pytest.mark.parametrize("use", ["boosting", "Picky"])
+def test_a_course_that_takes_too_much_or_cannot_be_learned_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, use: str
+) -> None:
+    if use == "boosting":
+        monkeypatch.setattr(portrait, "MOST_LABELS", 15)
+    _, found = read_by_iteration(tmp_path, f"test_portrait:{use}")
+    assert found.learns_in_steps
+    assert found.course.shape == (0, 4)
+    assert len(found.held_out) == len(found.labelled), "the rest of the portrait is there"
+
+
+def test_reading_by_iteration_gives_way_too(tmp_path: Path) -> None:
+    job, _ = read_by_iteration(tmp_path, "test_portrait:boosting")
+    job.path.unlink()
+    asked: list[None] = []
+
+    def wanted(after: float) -> bool:
+        asked.append(None)
+        return len(asked) > after
+
+    job.run(lambda: wanted(np.inf))
+    n, asked[:] = len(asked), []
+    job.path.unlink()
+    assert job.run(lambda: wanted(n - 1)) == Portrayed(job.fit.number, gave_way=True)
+    assert not job.path.exists()
+    assert n > 5 + 5 * 9, "asked between two fits, and between two readings"
+
+
+def test_a_fifth_that_stopped_earlier_stays_as_it_was() -> None:
+    early = {1: (np.array([4.0]), np.array([3.0])), 2: (np.array([2.0]), np.array([2.0]))}
+    late = {1: (np.array([2.0]), np.array([5.0])), 4: (np.array([1.0]), np.array([6.0]))}
+    assert together([early, late]).tolist() == [
+        [1, 3.0, 4.0, pytest.approx(1.0)],
+        [2, 2.0, 3.5, pytest.approx(0.5)],
+        [4, 1.5, 4.0, 0.0],
+    ]
+
+
+def test_losses_by_hand() -> None:
+    choice = losses(SingleChoice(("a", "b")), np.array([0, 1, 1]), np.array([[0.5, 0.5], [0.2, 0.8], [1.0, 0.0]]))
+    assert choice == pytest.approx(-np.log([0.5, 0.8, 0.001]))
+    several = losses(MultiLabel(("a", "b")), np.array([[1, 0]]), np.array([[0.5, 0.75]]))
+    assert several == pytest.approx([-np.log([0.5, 0.25]).mean()])
+    assert losses(Number(), np.array([1.0, 2.0]), np.array([1.0, 4.0])).tolist() == [0.0, 4.0]
+
+
+def test_a_portrait_of_another_form_is_made_again(ended: Loop) -> None:
+    last, kept = ended.store.rounds()[-1], Portraits(ended.jobs.cache)
+    path = kept.path(last)
+    old = path.with_name(path.name.rpartition("-")[0] + ".npz")
+    with np.load(path) as arrays:
+        np.savez(old, **{name: arrays[name] for name in arrays if name not in ("course", "learns_in_steps")})
+    path.unlink()
+    assert kept.stamp(last) is None
+    assert isinstance(ended.step(), Stopped)
+    assert newest(ended).round == last.number
+    assert not old.exists()

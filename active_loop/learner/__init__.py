@@ -8,12 +8,13 @@ time: a warm start would favour the early labels and make rounds look more stabl
 This is the only importer of modAL, whose classes are mended in `modal`. Nothing here knows items, files, rounds, or
 what the classes are called by people.
 
-Inside, imports point down only: parts > committee > labelled, modal > estimators > machines.
+Inside, imports point down only: parts, epochs > committee > labelled, modal > estimators > machines.
 """
 
 from __future__ import annotations
 
 from .committee import CommitteeLearner, Learner, make_learner
+from .epochs import by_iteration, is_iterative
 from .estimators import estimator_of
 from .machines import RBFMachines, RBFRegression
 from .modal import ActiveLearner, Committee
@@ -27,7 +28,9 @@ __all__ = [
     "Learner",
     "RBFMachines",
     "RBFRegression",
+    "by_iteration",
     "estimator_of",
+    "is_iterative",
     "make_learner",
     "put_together",
     "taken_apart",
