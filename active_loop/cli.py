@@ -2,7 +2,8 @@
 
 Exit codes: 0 done; 1 doctor found something wrong; 2 a setting or flag is wrong; 3 stopped without the wanted
 verdict; 4 the labelling place cannot be reached; 5 the data cannot be used; 6 no model can be trained; 7 a token is
-refused; 8 the folder cannot be used; 9 it is in use; 10 a newer version wrote it; 130 paused.
+refused; 8 the folder cannot be used; 9 it is in use; 10 a newer version wrote it; 11 MLflow cannot be reached; 130
+paused.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -64,7 +66,7 @@ class _Commands(click.Group):
     epilog=(
         "Exit codes: 0 done, 1 doctor found something wrong, 2 wrong setting or flag, 3 stopped without the wanted "
         "verdict, 4 labelling place unreachable, 5 unusable data, 6 no model, 7 token refused, 8 unusable folder, "
-        "9 folder in use, 10 folder of a newer version, 130 paused."
+        "9 folder in use, 10 folder of a newer version, 11 MLflow unreachable, 130 paused."
     ),
 )
 @click.version_option(package_name="active-loop")
@@ -611,6 +613,28 @@ def notify(folder: Path) -> None:
     if problem:
         raise ConfigError(problem)
     click.echo(f"notify.command ended well; what it said is in {folder / LOG}")
+
+
+@main.command()
+@folder_argument
+@click.option("--model", "with_model", is_flag=True, help="Register the model to take away, too.")
+@json_flag
+def mlflow(folder: Path, with_model: bool, as_json: bool) -> None:
+    """Have every round of the loop as a run on the MLflow server of the settings; may be done again and again."""
+    from .tracking import bring_up_to_date, register
+
+    settings = _settings(folder)
+    with _store(folder) as store:
+        if with_model:
+            _find_own(folder)
+        told = bring_up_to_date(store, settings, folder)
+        version = register(store, settings, folder) if with_model else None
+    if as_json:
+        _print_json({**asdict(told), "version": asdict(version) if version else None})
+        return
+    click.echo(told.sentence)
+    if version:
+        click.echo(version.sentence)
 
 
 # what the commands share

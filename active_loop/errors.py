@@ -9,6 +9,7 @@ Each leaf has an exit code of its own for the command line::
     ├── TrainingError        6   a model cannot be fitted or asked
     ├── LabelingError        4   the place where people label cannot be reached or refuses
     │   └── TokenError       7   it answers, and refuses our token
+    ├── TrackingError       11   the MLflow server cannot be reached or refuses
     └── FolderError          8   the loop folder cannot be used
         ├── FolderBusyError       9   another process is writing it
         └── NewerFolderError    10   a newer version of active-loop wrote it
@@ -44,6 +45,12 @@ class TokenError(LabelingError):
     """The labelling place answers, and refuses our token."""
 
     exit_code = 7
+
+
+class TrackingError(ActiveLoopError):
+    """The MLflow server cannot be reached, or refuses what was asked of it."""
+
+    exit_code = 11
 
 
 class DataError(ActiveLoopError):

@@ -26,6 +26,7 @@ from .chances import Proof, proof_of
 from .changes import change_of, foreseen
 from .domain import Progressed, StepResult, Stopped
 from .driver import Driver, Report, Unreachable
+from .errand import Errand, errand
 from .errors import ActiveLoopError, ConfigError, DataError, FolderError, LabelingError, TokenError
 from .evaluate import doubt, shares_of
 from .exported import joined, tasks_of
@@ -110,6 +111,7 @@ class Session:
         self.adjudication = adjudication
         self.webhook: Finding | None = None
         self.notices: Notices | None = None
+        self.errand: Errand | None = None
 
     @property
     def loop(self) -> Loop:
@@ -134,6 +136,8 @@ class Session:
             report(news)
             if self.notices:
                 self.notices.hear(news)
+            if self.errand:
+                self.errand.hear()
             if isinstance(news, Unreachable) and self.studio and self.studio.revive():
                 report(Progressed("Label Studio had died and was started again"))
 
@@ -165,6 +169,7 @@ def session(
         stack.callback(store.close)
         heard = notices(settings, folder, store, lambda text: tell(Notice(text)), hidden(settings))
         told = stack.enter_context(heard)
+        sent = stack.enter_context(errand(settings, folder, store, lambda text: tell(Notice(text)), hidden(settings)))
         change = change_of(store, settings)
         if change:
             tell(Notice(change.sentence))
@@ -200,7 +205,7 @@ def session(
         live.wakes(driver)
         orders.follows(driver, loop_of)
         made = Session(driver, orders, studio, place if isinstance(place, LabelStudio) else None, adjudication)
-        made.notices = told
+        made.notices, made.errand = told, sent
         if made.labeling:
             _introduce(made, store, settings, server.url if server else "", secret, stack)
             if made.webhook and not made.webhook.ok:

@@ -126,10 +126,13 @@ _MIGRATIONS: tuple[tuple[str, str], ...] = (
 
 
 class FolderLock:
-    """The right to write a loop folder: an operating-system lock, released by the kernel at any death."""
+    """The right to write a loop folder: an operating-system lock, released by the kernel at any death.
 
-    def __init__(self, folder: Path) -> None:
-        self._path = folder / "loop.lock"
+    Of another `name` it is the right to do something else that one process may do at a time.
+    """
+
+    def __init__(self, folder: Path, name: str = "loop.lock") -> None:
+        self._path = folder / name
         self._file: IO[str] | None = None
 
     def __enter__(self) -> FolderLock:
