@@ -44,6 +44,7 @@ TRUSTED: Final = frozenset(
     {
         "active_loop.learner.machines.RBFMachines",
         "active_loop.learner.machines.RBFRegression",
+        "active_loop.learner.tempered.Tempered",
         *(f"scipy.sparse._{form}.{form}_{kind}" for form in ("csr", "csc") for kind in ("matrix", "array")),
         "sklearn.calibration._CalibratedClassifier",
         "sklearn.calibration._SigmoidCalibration",
@@ -57,6 +58,7 @@ TRUSTED: Final = frozenset(
         "sklearn.neural_network._stochastic_optimizers.AdamOptimizer",
         "sklearn.neural_network._stochastic_optimizers.SGDOptimizer",
         "sklearn.tree._tree.Tree",
+        "sklearn.utils._bunch.Bunch",
     }
 )
 """Types that a model file may hold, besides those of scikit-learn, numpy and scipy that skops itself trusts."""

@@ -258,9 +258,17 @@ class ModelSettings:
         "growing",
         'Which candidates there are: "growing", more of them the more labels there are, or your own as module:Class.',
     )
-    search: str = _key("halving", 'In which order candidates are tried and dropped: "halving", or module:Class.')
+    search: str = _key(
+        "halving",
+        'In which order candidates are tried and dropped: "halving"; "random" or "tpe" (by Optuna), which from 500 '
+        "labels on try variations of them as well, for as long as there is time; or module:Class.",
+    )
     evaluation: str = _key(
         "folds", 'How candidates are compared: "folds", a repeated cross-validation on labelled items, or module:Class.'
+    )
+
+    mixed: int = _key(
+        4, "Candidates that may predict together, weighted, as the model that is found; 1: the best one alone."
     )
 
     @property

@@ -100,6 +100,7 @@ WINGS: dict[str, list[set[str]]] = {
     "search": [
         {"__init__"},
         {"verdict"},
+        {"mixture"},
         {"race"},
         {"course"},
         {"space"},

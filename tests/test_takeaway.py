@@ -30,6 +30,7 @@ from active_loop.features import content_of
 from active_loop.learner import make_learner, put_together, taken_apart
 from active_loop.model import MODEL, TRUSTED, About, about_model
 from active_loop.predictions import Predictions
+from active_loop.search.mixture import Mixture
 from active_loop.search.space import Growing, misfit
 from active_loop.server import write_report
 from active_loop.store import Store
@@ -294,9 +295,11 @@ def test_every_model_that_a_search_may_find_can_be_written_and_opened(kind: str,
     y = {"choice": sides.sum(axis=1), "multi_label": sides, "number": X.sum(axis=1)}[kind]
     rows = csr_matrix(X) if sparse else X
     classes = tuple("abcd" if kind == "choice" else "abc")
-    for candidate in Growing().candidates(kind, 3000, sparse=sparse):
-        if misfit(candidate, kind, rows):
-            continue
+    listed = Growing().candidates(kind, 3000, sparse=sparse)
+    names = {"choice": "0.6 svm + 0.4 nearest, T=0.8", "number": "0.6 svm + 0.4 nearest", "multi_label": "svm"}
+    mixture = Mixture.of(names[kind]).candidate(listed, kind)
+    assert mixture is not None
+    for candidate in (each for each in (*listed, mixture) if not misfit(each, kind, rows)):
         learner = make_learner(candidate.estimator, classes=classes, seed=0, kind=kind)
         learner.fit(rows, y)
         body = skops.io.dumps(taken_apart(learner))

@@ -4,7 +4,7 @@ Three parts can be replaced, each by its name in `loop.toml`: the space of candi
 tried, and the evaluation that compares them. What was tried, and what came of it, is in the round's record. Reserved
 items are never seen here, and the losses choose a model: they are not its quality.
 
-Inside, imports point down only: verdict > race > course > space > ranges; evaluation; trials.
+Inside, imports point down only: verdict > mixture > race > course > space > ranges; evaluation; trials.
 """
 
 from __future__ import annotations
@@ -44,51 +44,56 @@ def search(
     """
     from .course import make_course
     from .evaluation import make_evaluation
+    from .mixture import Mixture
     from .race import Limit, tried
     from .space import admitted, variation
     from .verdict import verdict
 
     listed, n = candidates(lessons, model), len(lessons)
-    known = variation(listed, before.chosen) if before else None
-    before = before if known else None
+    before = before if before and Mixture.of(before.chosen).candidate(listed, lessons.kind) else None
     parts = {"space": model.space, "strategy": model.search, "evaluation": model.evaluation}
     if before and (folds == {} or (before.at and n < _GROWTH * before.at)):
-        return replace(before, trials=(), parts=parts)
+        return replace(before, trials=(), parts=parts, tamed=None)
     incumbent = before.chosen if before and before.at else ""
+    old = Mixture.of(incumbent).parts
     limit = Limit(seconds(model, n), clock, folds)
     course, evaluation = make_course(model.search), make_evaluation(model.evaluation)
-    entered = admitted(listed, n)
-    if incumbent and known and known.name not in {each.name for each in entered if not each.tamer}:
-        entered = [replace(known, tamer=False), *(each for each in entered if each.name != known.name)]
-    tallies, tamed = tried(entered, lessons, evaluation, course, limit, incumbent)
+    entered = [each for each in admitted(listed, n) if each.name not in old]
+    entered += [replace(each, tamer=False) for name in old if (each := variation(listed, name))]
+    tallies, tamed = tried(entered, lessons, evaluation, course, limit, old)
     if all(tally.problem for tally in tallies):
         reasons = "; ".join(f"{tally.candidate.name}: {tally.problem}" for tally in tallies) or "there are none"
         raise TrainingError(f"cannot train: no candidate can be fitted to {n} labels ({reasons}).")
-    chosen, near, challenger, trials = verdict(tallies, lessons, incumbent, bool(before and before.challenger))
+    found = verdict(tallies, lessons, evaluation, incumbent, bool(before and before.challenger), model.mixed)
     at = n if any(tally.repeats for tally in tallies) else 0
-    if tamed and chosen in tamed.tried:
-        tamed = replace(tamed, took=chosen)
-    return Found(chosen, near, at, challenger, trials, {**parts, "limit": round(limit.seconds, 3)}, tamed)
+    if tamed:
+        tamed = replace(tamed, took=" + ".join(name for name in Mixture.of(found.chosen).parts if name in tamed.tried))
+    told = {**parts, "limit": round(limit.seconds, 3)}
+    return Found(found.chosen, found.near, at, found.challenger, found.trials, told, tamed)
 
 
 def fitted(lessons: Lessons, found: Found, model: ModelSettings, members: int = 1) -> Learner:
     """A learner of the model that was found, fitted to these labels.
 
-    Of more than one member, those near it are the others, at most five in all; with `model.committee` they are
-    bootstrap samples of the model itself. Labels that it was not compared on may be such that it cannot be fitted (a
-    class with a single item, for instance): then it is the first candidate that can. Raises `TrainingError` if none
-    can.
+    Of more than one member they are those near it, at most five in all; with `model.committee` they are bootstrap
+    samples of the model itself. Labels that it was not compared on may be such that it cannot be fitted (a class with a
+    single item, for instance): then it is the first of its parts that can, or else the first candidate. Raises
+    `TrainingError` if none can.
     """
     from ..learner import make_learner
+    from .mixture import Mixture
     from .race import teach
     from .space import variation
 
-    listed = candidates(lessons, model)
-    alone = model.committee > 1 or members < 2 or not found.near
-    named = (variation(listed, name) for name in (found.chosen, *(() if alone else found.near)))
-    wanted = [each for each in named if each]
+    listed, mixture = candidates(lessons, model), Mixture.of(found.chosen)
+    alone = model.committee > 1 or members < 2 or len(found.near) < 2
+    whole = mixture.candidate(listed, lessons.kind)
+    near = [each for name in found.near if (each := variation(listed, name))]
+    parts = [each for name in mixture.parts if (each := variation(listed, name))]
     problems = []
-    for together in (wanted, *([each] for each in listed)):
+    for together in ([whole] if alone and whole else near, *([each] for each in (*parts, *listed))):
+        if not together:
+            continue
         use = [each.estimator for each in together]
         learner = make_learner(
             use[0] if len(use) == 1 else use,

@@ -29,31 +29,31 @@ class Course(Protocol):
 
     name: str
 
-    def order(self, candidates: Sequence[Candidate], incumbent: str) -> Sequence[Candidate]:
-        """The order in which candidates are tried."""
+    def order(self, candidates: Sequence[Candidate], incumbents: Collection[str]) -> Sequence[Candidate]:
+        """The order in which candidates are tried; `incumbents` are the parts of the model before."""
         ...
 
-    def remaining(self, losses: Mapping[str, float], incumbent: str, n_labels: int) -> Collection[str]:
+    def remaining(self, losses: Mapping[str, float], incumbents: Collection[str], n_labels: int) -> Collection[str]:
         """Which of these candidates are tried on one more repeat, by their mean losses so far."""
         ...
 
 
 class Halving:
-    """The incumbent first, then the cheap ones; all of them on all folds, and from 500 labels on the better half only
-    after each repeat (successive halving, Jamieson & Talwalkar 2016, with folds as the resource)."""
+    """The parts of the model before first, then the cheap ones; all of them on all folds, and from 500 labels on the
+    better half only after each repeat (successive halving, Jamieson & Talwalkar 2016, with folds as the resource)."""
 
     name = "halving"
 
-    def order(self, candidates: Sequence[Candidate], incumbent: str) -> Sequence[Candidate]:
+    def order(self, candidates: Sequence[Candidate], incumbents: Collection[str]) -> Sequence[Candidate]:
         """See `Course.order`."""
-        return sorted(candidates, key=lambda each: each.name != incumbent)
+        return sorted(candidates, key=lambda each: each.name not in incumbents)
 
-    def remaining(self, losses: Mapping[str, float], incumbent: str, n_labels: int) -> Collection[str]:
+    def remaining(self, losses: Mapping[str, float], incumbents: Collection[str], n_labels: int) -> Collection[str]:
         """See `Course.remaining`."""
         if n_labels < _MANY:
             return losses
         best = sorted(losses, key=lambda name: losses[name])[: -(-len(losses) // 2)]
-        return {*best, incumbent} & losses.keys()
+        return {*best, *incumbents} & losses.keys()
 
 
 class Random(Halving):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -64,7 +64,7 @@ def tried(
     evaluation: Evaluation,
     course: Course,
     limit: Limit,
-    incumbent: str = "",
+    incumbents: Collection[str] = (),
 ) -> tuple[list[Tally], Tamed | None]:
     """What came of each candidate, in the order in which they were tried; those that can learn nothing here name their
     problem. Then what was turned to because the best of them memorised, if it did.
@@ -75,8 +75,8 @@ def tried(
     """
     race = _Race(lessons, evaluation, limit)
     plain = [each for each in candidates if not each.tamer]
-    race.run(course, course.order(plain, incumbent), incumbent)
-    tamed = race.tame([each for each in candidates if each.tamer])
+    race.run(course, course.order(plain, incumbents), incumbents)
+    tamed = race.tame(course, [each for each in candidates if each.tamer])
     if hasattr(course, "variations"):
         losses = {tally.candidate.name: tally.loss for tally in race.tallies}
         steps = course.variations(candidates, losses, len(lessons), lessons.seed)
@@ -104,17 +104,19 @@ class _Race:
         self._started = limit.clock()
         self._repeats = evaluation.repeats(lessons)
 
-    def run(self, course: Course, candidates: Iterable[Candidate], incumbent: str) -> None:
+    def run(self, course: Course, candidates: Iterable[Candidate], incumbents: Collection[str] = ()) -> list[Tally]:
         """Try candidates repeat by repeat, those that the course lets go on."""
-        open_ = [tally for tally in map(self._entered, candidates) if not tally.problem]
+        entered = [self._entered(each) for each in candidates]
+        open_ = [tally for tally in entered if not tally.problem]
         for number, folds in enumerate(self._repeats, start=1):
             for tally in open_:
                 self._repeat(tally, folds)
             done = {tally.candidate.name: tally.loss for tally in open_ if len(tally.repeats) == number}
-            going_on = course.remaining(done, incumbent, len(self._lessons))
+            going_on = course.remaining(done, incumbents, len(self._lessons))
             open_ = [tally for tally in open_ if tally.candidate.name in going_on]
+        return entered
 
-    def tame(self, candidates: Sequence[Candidate]) -> Tamed | None:
+    def tame(self, course: Course, candidates: Sequence[Candidate]) -> Tamed | None:
         """Try the tamer candidates, if the best one so far memorises."""
         leader = self._leader
         if leader is None or not candidates or not self.may_begin(candidates[0].name):
@@ -123,16 +125,11 @@ class _Race:
         inside = quality(self._lessons, self._taught(leader.candidate, np.arange(len(self._lessons))))
         if inside < _BY_HEART or inside - outside < _WIDE:
             return None
-        names = []
-        for place, each in enumerate(candidates):
-            if place and not self.may_begin(each.name):
-                break
-            if np.isfinite(self.loss_of(each)):
-                names.append(each.name)
+        names = [tally.candidate.name for tally in self.run(course, candidates) if tally.repeats]
         return Tamed(round(inside, 6), round(outside, 6), tuple(names))
 
     def loss_of(self, candidate: Candidate) -> float:
-        """Try one more candidate, for as long as it is better than the best one so far."""
+        """Try one more candidate, on further repeats only if it is better than the best one so far."""
         tally, leader = self._entered(candidate), self._leader
         for number, folds in enumerate(self._repeats if not tally.problem else (), start=1):
             self._repeat(tally, folds)

@@ -41,8 +41,9 @@ class Tamed:
 class Found:
     """The model that was found, and what the next search goes on from.
 
-    `near` are the next best, which cannot be told from it or are the only others. `at` is the number of labels at the
-    last search, 0 if there was nothing to compare by; `challenger` was better by more than one standard error then.
+    `chosen` is the name of a candidate, or of a mixture of several. `near` are its parts and the next best, which
+    cannot be told from it or are the only others. `at` is the number of labels at the last search, 0 if there was
+    nothing to compare by; `challenger` was better by more than one standard error then.
     `tamed` says what was done because the best candidates memorised, where they did.
     """
 

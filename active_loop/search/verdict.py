@@ -1,4 +1,4 @@
-"""Which candidate is to be the model, by the losses of all on the same items.
+"""Which candidates are to be the model, by the losses of all on the same items.
 
 The model changes only where another one is better by more than one standard error in two searches in a row (the
 one-standard-error rule of Breiman et al. 1984, with hysteresis): a change costs agreement between rounds.
@@ -7,46 +7,59 @@ one-standard-error rule of Breiman et al. 1984, with hysteresis): a change costs
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 
-from .evaluation import Lessons, Reals
+from .evaluation import Evaluation, Lessons, Reals
+from .mixture import Mixture, Told, best_mixture, calibrated
 from .race import Tally
 from .trials import LEFT_OUT, Trial
 
 _MEMBERS: Final = 5
 """Most members of a committee."""
 
-Verdict = tuple[str, tuple[str, ...], str, tuple[Trial, ...]]
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The name of the chosen candidate or mixture, those next to it, what was clearly better than the model before, and
+    what came of each candidate."""
+
+    chosen: str
+    near: tuple[str, ...]
+    challenger: str
+    trials: tuple[Trial, ...]
 
 
-def verdict(tallies: Sequence[Tally], lessons: Lessons, incumbent: str, beaten: bool) -> Verdict:
-    """The chosen candidate, those next to it, who was clearly better than the incumbent, and what came of each.
+def verdict(
+    tallies: Sequence[Tally], lessons: Lessons, evaluation: Evaluation, incumbent: str, beaten: bool, most: int
+) -> Verdict:
+    """What is to be the model: a mixture of at most so many candidates, or the model before.
 
-    `tallies` are in the order in which they were tried, at least one without a problem. The incumbent is kept if it
-    completed a repeat, unless another one is better by more than one standard error and it was `beaten` before; then,
-    and without an incumbent, the lowest loss wins, the first of equals. Where nothing could be compared it is the
-    first candidate.
+    `tallies` are in the order in which they were tried, at least one without a problem. The incumbent is kept if all of
+    it completed a repeat, unless the best mixture is better by more than one standard error and it was `beaten` before;
+    then, and without an incumbent, that mixture is chosen. Where nothing could be compared it is the first candidate.
     """
     usable = [tally for tally in tallies if not tally.problem]
     complete = {tally.candidate.name: tally for tally in usable if tally.repeats}
-    challenger = ""
     if not complete:
-        chosen = next((t.candidate.name for t in usable if t.candidate.name == incumbent), usable[0].candidate.name)
-    elif incumbent in complete:
-        behind = {name: _behind(tally, complete[incumbent], lessons) for name, tally in complete.items()}
-        better = [name for name, (mean, error) in behind.items() if mean < -error and name != incumbent]
-        challenger = min(better, key=lambda name: behind[name][0], default="")
-        chosen = challenger if challenger and beaten else incumbent
-        challenger = "" if chosen == challenger else challenger
-    else:
-        chosen = next(iter(complete))
-        for name, tally in complete.items():
-            chosen = name if _behind(tally, complete[chosen], lessons)[0] < 0 else chosen
-    behind = {name: _behind(tally, complete[chosen], lessons) for name, tally in complete.items()}
+        names = [tally.candidate.name for tally in usable]
+        chosen = incumbent if Mixture.of(incumbent).is_of(names) else names[0]
+        return Verdict(chosen, (), "", tuple(_trial(tally, {}, chosen, incumbent) for tally in tallies))
+    told = Told(lessons, evaluation)
+    mixture = calibrated(best_mixture(complete, told, most), complete, told)
+    chosen, challenger = mixture.name, ""
+    winner, old = mixture.tally(complete, told), Mixture.of(incumbent)
+    if old.is_of(complete):
+        before = old.tally(complete, told)
+        mean, error = _behind(winner, before, lessons)
+        clear = mean < -error and chosen != incumbent
+        if not (clear and beaten):
+            chosen, challenger, winner = incumbent, chosen if clear else "", before
+    behind = {name: _behind(tally, winner, lessons) for name, tally in complete.items()}
     trials = tuple(_trial(tally, behind, chosen, incumbent) for tally in tallies)
-    return chosen, _near(behind, chosen), challenger, trials
+    return Verdict(chosen, _near(behind, chosen), challenger, trials)
 
 
 def _behind(one: Tally, other: Tally, lessons: Lessons) -> tuple[float, float]:
@@ -65,18 +78,21 @@ def _behind(one: Tally, other: Tally, lessons: Lessons) -> tuple[float, float]:
 
 
 def _near(behind: Mapping[str, tuple[float, float]], chosen: str) -> tuple[str, ...]:
-    """Candidates within one standard error of the chosen one, the best first; the next best one if there is none."""
-    others = sorted((name for name in behind if name != chosen), key=lambda name: behind[name][0])
+    """The parts of the chosen one, then candidates within one standard error of it, the best first; if these are none
+    but itself, the next best one."""
+    parts = list(Mixture.of(chosen).parts)
+    others = sorted((name for name in behind if name not in parts), key=lambda name: behind[name][0])
     close = [name for name in others if behind[name][0] <= behind[name][1]]
-    return tuple((close or others[:1])[: _MEMBERS - 1])
+    listed = [*parts, *close] if len(parts) > 1 or close else [*parts, *others[:1]]
+    return tuple(listed[:_MEMBERS])
 
 
 def _trial(tally: Tally, behind: Mapping[str, tuple[float, float]], chosen: str, incumbent: str) -> Trial:
     name = tally.candidate.name
     if tally.problem:
         outcome = LEFT_OUT + tally.problem
-    elif name == chosen:
-        outcome = "kept" if name == incumbent else "won"
+    elif name in Mixture.of(chosen).parts:
+        outcome = "kept" if chosen == incumbent else "won"
     else:
         outcome = "lost" if tally.repeats else "cut off"
     return Trial(
