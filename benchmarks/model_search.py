@@ -1,12 +1,11 @@
-"""What the model search is worth: the model that it chooses, beside every fixed one, on rows that nobody labelled.
+"""What the model search is worth: the model that it finds, beside every fixed one, on rows that nobody labelled.
 
-    python benchmarks/model_search.py --seeds 10
-    python benchmarks/model_search.py --seeds 3 --sets digits breast_cancer wine sms_spam concrete --labels 50 200 \\
-        --write docs/model-search.md
+    python benchmarks/model_search.py --seeds 10 --rows rows.jsonl --write docs/model-search.md
 
 For each data set, number of random labels and seed, a first search (nobody was the model before) chooses by its own
 cross-validation within its own time; then each candidate is fitted to the same labels and read on the same held-out
-rows: accuracy, of numbers R². The gap is to the best of them in hindsight, which nobody can know beforehand. Features
+rows: accuracy, of numbers R². The gap is to the best of them in hindsight, which nobody can know beforehand. With
+--rows each search is kept in that file as soon as it is done, and none that is in it is made again. Features
 are those that a loop has: tf-idf of texts, scaled columns of tables, pixels. With --flaml, FLAML searches as long.
 
     python benchmarks/model_search.py --weights --seeds 4 --sets digits breast_cancer adult mnist letter
@@ -18,10 +17,12 @@ margin, each weighted by the share of its cluster (of 10) in the pool over that 
 from __future__ import annotations
 
 import argparse
+import json
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from itertools import product
 from pathlib import Path
 from typing import Any, Final
 
@@ -29,13 +30,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from sklearn.cluster import KMeans
-from sklearn.datasets import load_breast_cancer, load_digits, load_wine
+from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits, load_wine
 
 from active_loop.extractors import make_extractor
 from active_loop.learner import make_learner
 from active_loop.search import Found, Lessons, candidates, fitted, search
 from active_loop.search.course import Halving
 from active_loop.search.evaluation import Folds
+from active_loop.search.mixture import Mixture
 from active_loop.search.race import Limit, tried
 from active_loop.search.space import misfit
 from active_loop.settings import ModelSettings
@@ -120,6 +122,11 @@ def _images() -> tuple[Any, Any, str]:
     )
 
 
+def _numbers() -> tuple[Any, Any, str]:
+    X, y = load_diabetes(return_X_y=True, as_frame=True)
+    return _columns(X), y.to_numpy(float), "number"
+
+
 def _columns(frame: pd.DataFrame) -> Any:
     return make_extractor("columns", "table").fit(frame).transform(frame)
 
@@ -130,11 +137,13 @@ SETS: Final[dict[str, Callable[[], tuple[Any, Any, str]]]] = {
     "wine": _known(load_wine),
     "sms_spam": _file("text_sms_spam.parquet", "choice"),
     "trec6": _file("text_trec6.parquet", "choice"),
+    "ko_nsmc": _file("text_ko_nsmc20k.parquet", "choice"),
     "adult": _file("tab_adult.parquet", "choice"),
     "letter": _file("tab_letter.parquet", "choice"),
     "sick": _file("tab_sick.parquet", "choice"),
     "mnist": _images,
     "concrete": _file("reg_concrete.parquet", "number", "target"),
+    "diabetes": _numbers,
 }
 
 
@@ -183,13 +192,18 @@ def _flaml(data: DataSet, taught: NDArray[np.int64], held: NDArray[np.int64], se
     return float((predicted == data.y[held]).mean())
 
 
-def readings(names: Sequence[str], labels: Sequence[int], seeds: int, *, flaml: bool) -> Iterator[Reading]:
-    """All searches, data set by data set; sizes that leave fewer than 50 rows to read on are passed over."""
-    for name in names:
-        X, y, kind = SETS[name]()
-        for n in (n for n in labels if n <= len(y) - 50):
-            for seed in range(seeds):
-                yield read(DataSet(name, X, y, kind), n, seed, flaml=flaml)
+def readings(
+    names: Sequence[str], labels: Sequence[int], seeds: int, rows: Path | None, *, flaml: bool
+) -> Iterator[Reading]:
+    """All searches, seed by seed; sizes that leave fewer than 50 rows to read on are passed over."""
+    kept = [Reading(**json.loads(line)) for line in rows.read_text().splitlines()] if rows and rows.exists() else []
+    known = {(each.name, each.n, each.seed): each for each in kept}
+    sets = {name: DataSet(name, *SETS[name]()) for name in names}
+    for seed, n, (name, data) in product(range(seeds), labels, sets.items()):
+        if (name, n, seed) in known:
+            yield known[name, n, seed]
+        elif n <= len(data.y) - 50:
+            yield read(data, n, seed, flaml=flaml)
 
 
 def weighed(data: DataSet, seed: int) -> tuple[float, float]:
@@ -238,37 +252,88 @@ def weights_report(names: Sequence[str], seeds: int) -> str:
     )
 
 
+def keep(each: Reading, rows: Path) -> None:
+    """Add a reading to the file, if it is not there."""
+    line = json.dumps(asdict(each), sort_keys=True)
+    if not rows.exists() or line not in rows.read_text().splitlines():
+        with rows.open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
+
+
+@dataclass(frozen=True, slots=True)
+class Means:
+    """What the searches of one data set and number of labels came to, on average over seeds and in points.
+
+    `best` is the fixed candidate with the highest mean. The standard error is that of auto less the best.
+    """
+
+    name: str
+    n: int
+    seeds: int
+    auto: float
+    error: float
+    plain: float
+    svm: float
+    best: tuple[float, str]
+    worst: float
+    parts: float
+    seconds: float
+    rival: float
+
+    @classmethod
+    def of(cls, some: Sequence[Reading]) -> Means:
+        common = set.intersection(*(set(each.fixed) for each in some))
+        means = {name: 100 * float(np.mean([each.fixed[name] for each in some])) for name in common}
+        best = max(means, key=lambda name: means[name])
+        apart = [100 * (each.auto - each.fixed[best]) for each in some]
+        return cls(
+            name=some[0].name,
+            n=some[0].n,
+            seeds=len(some),
+            auto=100 * float(np.mean([each.auto for each in some])),
+            error=float(np.std(apart, ddof=1) / np.sqrt(len(apart))) if len(apart) > 1 else float("nan"),
+            plain=means[PLAIN[some[0].kind]],
+            svm=means["svm"],
+            best=(means[best], best),
+            worst=max(each.gap for each in some),
+            parts=float(np.mean([len(Mixture.of(each.chosen).parts) for each in some])),
+            seconds=float(np.mean([each.seconds for each in some])),
+            rival=100 * float(np.mean([each.rival for each in some])),
+        )
+
+
 def report(found: Sequence[Reading]) -> str:
     """The tables, as Markdown."""
     flaml = any(np.isfinite(each.rival) for each in found)
-    head = ["data", "labels", "chosen most", "auto", "plain", "svm", "best in hindsight", "mean gap", "worst gap", "s"]
-    lines = [_row([*head, *(["FLAML"] if flaml else [])]), _row(["---"] * (len(head) + flaml))]
-    for name, n in dict.fromkeys((each.name, each.n) for each in found):
-        some = [each for each in found if (each.name, each.n) == (name, n)]
-        names = [each.chosen for each in some]
-        common = set.intersection(*(set(each.fixed) for each in some))
-        means = {key: 100 * float(np.mean([each.fixed[key] for each in some])) for key in common}
-        best = max(means, key=lambda key: means[key])
-        cells = [
-            *(name, str(n), max(names, key=names.count), f"{100 * np.mean([each.auto for each in some]):.1f}"),
-            *(f"{means[PLAIN[some[0].kind]]:.1f}", f"{means['svm']:.1f}", f"{means[best]:.1f} ({best})"),
-            *(f"{np.mean([each.gap for each in some]):.1f}", f"{max(each.gap for each in some):.1f}"),
-            f"{np.mean([each.seconds for each in some]):.1f}",
-        ]
-        lines.append(_row([*cells, *([f"{100 * np.mean([each.rival for each in some]):.1f}"] if flaml else [])]))
-    return "\n".join([*lines, "", *_summary(found)]) + "\n"
+    cells = sorted({(each.n, each.name) for each in found})
+    means = [Means.of([each for each in found if (each.n, each.name) == cell]) for cell in cells]
+    head = ["labels", "data", "seeds", "auto", "plain", "svm", "best in hindsight", "auto less best", "worst gap"]
+    head += ["parts", "s", *(["FLAML"] if flaml else [])]
+    lines = [_row(head), _row(["---"] * len(head))]
+    for each in means:
+        row = [f"{each.n}", each.name, f"{each.seeds}", f"{each.auto:.1f}", f"{each.plain:.1f}", f"{each.svm:.1f}"]
+        row += [f"{each.best[0]:.1f} ({each.best[1]})", f"{each.auto - each.best[0]:+.1f} ± {each.error:.1f}"]
+        row += [f"{each.worst:.1f}", f"{each.parts:.1f}", f"{each.seconds:.1f}"]
+        lines.append(_row([*row, *([f"{each.rival:.1f}"] if flaml else [])]))
+    return "\n".join([*lines, "", *_summary(found, means)]) + "\n"
 
 
-def _summary(found: Sequence[Reading]) -> Iterator[str]:
+def _summary(found: Sequence[Reading], means: Sequence[Means]) -> Iterator[str]:
     """What is claimed, at each number of labels."""
-    for n in sorted({each.n for each in found}):
-        some = [each for each in found if each.n == n]
-        gaps, gains, spent = (np.array([getattr(e, what) for e in some]) for what in ("gap", "gain", "seconds"))
-        yield (
-            f"* {n} labels, {len(some)} searches: {gaps.mean():.2f} points below the best in hindsight on average, "
-            f"{gaps.max():.1f} at worst; {gains.mean():+.2f} against the plain model, {gains.min():+.1f} at worst; "
-            f"{np.median(spent):.1f} s, {spent.max():.1f} s at most."
-        )
+    for n in sorted({each.n for each in means}):
+        some, spent = [each for each in means if each.n == n], [each.seconds for each in found if each.n == n]
+        apart = {each.name: each.auto - each.best[0] for each in some}
+        gains = {each.name: each.auto - each.plain for each in some}
+        low, least = min(apart, key=lambda name: apart[name]), min(gains, key=lambda name: gains[name])
+        rivals = [each.auto - each.rival for each in some if np.isfinite(each.rival)]
+        told = [
+            f"{np.mean(list(apart.values())):+.2f} points from the best in hindsight on average, {apart[low]:+.1f} at "
+            f"worst ({low})",
+            f"{np.mean(list(gains.values())):+.2f} against the plain model, {gains[least]:+.1f} at worst ({least})",
+            *([f"{np.mean(rivals):+.2f} against FLAML, {min(rivals):+.1f} at worst"] if rivals else []),
+            f"{np.median(spent):.1f} s, {max(spent):.1f} s at most.",
+        ]
+        yield f"* {n} labels, {len(some)} data sets: {'; '.join(told)}"
 
 
 def _row(cells: Sequence[str]) -> str:
@@ -283,6 +348,7 @@ def main(args: Sequence[str] | None = None) -> None:
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--flaml", action="store_true")
     parser.add_argument("--weights", action="store_true")
+    parser.add_argument("--rows", type=Path)
     parser.add_argument("--write", type=Path)
     told = parser.parse_args(args)
     warnings.simplefilter("ignore")
@@ -290,8 +356,10 @@ def main(args: Sequence[str] | None = None) -> None:
         print(weights_report(told.sets, told.seeds))
         return
     found = []
-    for each in readings(told.sets, told.labels, told.seeds, flaml=told.flaml):
+    for each in readings(told.sets, told.labels, told.seeds, told.rows, flaml=told.flaml):
         found.append(each)
+        if told.rows:
+            keep(each, told.rows)
         print(f"{each.name} {each.n} {each.seed}: {each.chosen}, gap {each.gap:.1f}, {each.seconds:.1f} s", flush=True)
     text = report(found)
     print(text)

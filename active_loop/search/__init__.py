@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Found", "Lessons", "Trial", "candidates", "check_candidates", "fitted", "search", "seconds"]
 
+_TRYING: Final = 0.95
+"""Part of a search's time in which candidates are tried: the rest is for what is made of them."""
+
 _GROWTH: Final = 1.25
 """Times as many labels as at the last search that call for another one."""
 
@@ -56,7 +59,7 @@ def search(
         return replace(before, trials=(), parts=parts, tamed=None)
     incumbent = before.chosen if before and before.at else ""
     old = Mixture.of(incumbent).parts
-    limit = Limit(seconds(model, n), clock, folds)
+    limit = Limit(_TRYING * seconds(model, n), clock, folds)
     course, evaluation = make_course(model.search), make_evaluation(model.evaluation)
     entered = [each for each in admitted(listed, n) if each.name not in old]
     entered += [replace(each, tamer=False) for name in old if (each := variation(listed, name))]
@@ -68,7 +71,7 @@ def search(
     at = n if any(tally.repeats for tally in tallies) else 0
     if tamed:
         tamed = replace(tamed, took=" + ".join(name for name in Mixture.of(found.chosen).parts if name in tamed.tried))
-    told = {**parts, "limit": round(limit.seconds, 3)}
+    told = {**parts, "limit": round(seconds(model, n), 3)}
     return Found(found.chosen, found.near, at, found.challenger, found.trials, told, tamed)
 
 

@@ -19,8 +19,8 @@ from .trials import Tamed
 _LATEST: Final = 0.8
 """Part of the time after which nothing is begun of which it is not known how long it takes."""
 
-_SLACK: Final = 1.1
-"""How many times as long as its other folds a fold may take."""
+_SLACK: Final = 1.2
+"""How many times as long as its shortest fold another one may take."""
 
 _BY_HEART: Final = 0.99
 _WIDE: Final = 0.15
@@ -30,13 +30,15 @@ _WIDE: Final = 0.15
 @dataclass(slots=True)
 class Tally:
     """What came of one candidate: of each repeat that it completed the losses (n,) and what it predicted (n, …), not a
-    number where nothing was held out; with the folds and seconds spent. `problem` is why it cannot be used."""
+    number where nothing was held out; with the folds and seconds spent, and those of the shortest fold (the first one
+    is often much longer than the others). `problem` is why it cannot be used."""
 
     candidate: Candidate
     repeats: list[Reals] = field(default_factory=list)
     predicted: list[Reals] = field(default_factory=list)
     folds: int = 0
     seconds: float = 0.0
+    shortest: float = float("inf")
     problem: str = ""
 
     @property
@@ -70,8 +72,8 @@ def tried(
     problem. Then what was turned to because the best of them memorised, if it did.
 
     First all that are not tamer, as the course has it; then, where the best of these memorises, the tamer ones; then
-    the variations of the course. A fold is begun only if it and the rest of its repeat, each as long as the candidate's
-    folds took so far, end before the limit. The first candidate that can be used completes a repeat, whatever it takes.
+    the variations of the course. A fold is begun only if it and the rest of its repeat, by the shortest fold of the
+    candidate so far, end before the limit. The first candidate that can be used completes a repeat, whatever it takes.
     """
     race = _Race(lessons, evaluation, limit)
     plain = [each for each in candidates if not each.tamer]
@@ -170,7 +172,8 @@ class _Race:
                 tally.problem, tally.repeats, tally.predicted = str(error).rstrip("."), [], []
                 return
             finally:
-                tally.seconds += self._limit.clock() - at
+                took = self._limit.clock() - at
+                tally.seconds, tally.shortest = tally.seconds + took, min(tally.shortest, took)
             predicted = np.full((len(self._lessons), *told.shape[1:]), np.nan) if predicted is None else predicted
             losses[held], predicted[held] = self._evaluation.losses(self._lessons, held, told), told
             tally.folds += 1
@@ -186,7 +189,7 @@ class _Race:
             return True
         if not tally.folds:
             return self.may_begin(tally.candidate.name)
-        return self._spent + _SLACK * left * tally.seconds / tally.folds < self._limit.seconds
+        return self._spent + _SLACK * left * tally.shortest < self._limit.seconds
 
     def _taught(self, candidate: Candidate, held: Any, taught: Any = slice(None)) -> Reals:
         """What the candidate predicts of the places `held`, having learned from those `taught`."""
