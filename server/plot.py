@@ -16,7 +16,7 @@ from .chart import Tick, ticks
 
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46.0, 12.0, 12.0, 42.0
 
-_LETTER, _BROAD, _RISE, _FALL = 6.6, 12.5, 12.0, 4.0
+_LETTER, _BROAD, _RISE, _FALL = 6.6, 12.5, 14.0, 6.0
 """How wide letters are, those of Korean among them, and how far a line of them goes above and below where it stands."""
 
 _APART = 16.0

@@ -48,7 +48,7 @@ class Place:
         return [page for page in PAGES if self.item is not None or "{item}" not in page]
 
 
-def a_loop(folder: Path, until: Callable[[Loop], bool]) -> int | None:
+def a_loop(folder: Path, until: Callable[[Loop], bool], model: str = "logistic") -> int | None:
     """A loop with a long name, several people, a random share and a portrait of its newest round; an answered item."""
     folder.mkdir(parents=True)
     labels = write_points(folder, 300, spread=1.6)
@@ -58,6 +58,7 @@ def a_loop(folder: Path, until: Callable[[Loop], bool]) -> int | None:
         budget={"answers": 160, "price_per_hour": 30.0, "hours": 3.0},
         query={"random_share": 0.2},
         people={"overlap": 2, "overlap_share": 0.4, "repeat_share": 0.1},
+        model={"use": model},
     )
     write_settings(told, folder / "loop.toml")
     loop = open_loop(folder, Crowd(("minji", "arthur", "한별"), right(labels)), told, portraits=True)
@@ -77,7 +78,7 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Place
     items = {
         "begun": a_loop(root / "begun", lambda loop: loop.store.n_items() > 0),
         "running": a_loop(root / "running", lambda loop: len(loop.store.scores()) > 5),
-        "ended": a_loop(root / "ended", lambda loop: False),
+        "ended": a_loop(root / "ended", lambda loop: False, "sklearn.ensemble:HistGradientBoostingClassifier"),
     }
     with dashboards(root, "127.0.0.1", 0) as front:
         tokens = {}
