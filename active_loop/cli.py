@@ -400,7 +400,8 @@ def model(folder: Path, out: Path | None, goal: float | None, as_json: bool) -> 
         "all": "the model that learned from all answers, certified as well",
     }
     click.echo(f"{path}: {which[taken.about.what]}, from {taken.about.n_labels} labels; {card} says what it is.")
-    asks = f"below a confidence of {least:.4g}" if least is not None else f"never: {taken.about.threshold.why}"
+    meant = f"{taken.about.threshold.goal or 0:.4g} of what it answers alone is meant to be right"
+    asks = f"below a confidence of {least:.4g}: {meant}" if least is not None else f"never: {taken.about.threshold.why}"
     click.echo(f"It asks for a person {asks}.")
     if least is not None:
         click.echo(" ".join(told(taken.about.alone, taken.about.unread)))
