@@ -318,4 +318,5 @@ def _signature(model: Model, settings: Settings, folder: Path) -> Any:
     given = infer_signature(None, model.predict(content)).outputs
     if model.about.extractor == "embeddings":
         return ModelSignature(infer_signature(content).inputs, given)
-    return ModelSignature(Schema([ColSpec(AnyType(), name) for name in model.about.columns]), given)
+    anything: Any = AnyType
+    return ModelSignature(Schema([ColSpec(anything(), name) for name in model.about.columns]), given)
