@@ -18,6 +18,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import replace
 from itertools import pairwise
 from multiprocessing import get_context
 from pathlib import Path
@@ -171,6 +172,8 @@ def _work(jobs: Sequence[Job], arguments: argparse.Namespace) -> None:
 
 def _curve_command(arguments: argparse.Namespace) -> None:
     (data_set,) = _sets(arguments).values()
+    if arguments.searched:
+        data_set = replace(data_set, model="auto")
     names = list(dict.fromkeys(["random", *arguments.strategies]))
     for name in names:
         of_ours(name)
@@ -228,6 +231,7 @@ def main() -> None:
     one.add_argument("--set", dest="sets", nargs=1, choices=names, default=[names[0]])
     one.add_argument("--strategies", nargs="+", default=[DEFAULT], help="names, or start+name")
     one.add_argument("--first-seed", type=int, default=0)
+    one.add_argument("--searched", action="store_true", help="a model that is searched for, instead of the pinned one")
     full.add_argument("--strategies", nargs="*", help="only these of ours")
     full.add_argument("--again", nargs="+", default=[], help="strategies whose curves are made again")
     full.add_argument("--peers", nargs="*", choices=list(PEERS), default=list(PEERS))

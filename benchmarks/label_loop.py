@@ -25,6 +25,9 @@ from label_report import OURS
 from label_sets import DataSet, Reals, Rows, Split
 
 from active_loop.learner import RBFMachines
+from active_loop.search import Found, Lessons, search
+from active_loop.search import fitted as searched
+from active_loop.settings import ModelSettings
 from query_strategies import PoolStrategy, PoolView, make
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -35,13 +38,18 @@ MEMBERS = 5
 
 @dataclass(slots=True)
 class State:
-    """Where a curve stands: the split, the labelled rows of the pool in their order, and the model's predictions."""
+    """Where a curve stands: the split, the labelled rows of the pool in their order, and the model's predictions.
+
+    With the model "auto" it is the one that a search of the loop's `found`, again whenever there are a quarter more
+    labels.
+    """
 
     data_set: DataSet
     split: Split
     seed: int
     labelled: Rows
     predict: Predict | None = None
+    found: Found | None = None
 
     @property
     def unlabelled(self) -> Rows:
@@ -53,6 +61,8 @@ class State:
         X, y = self.split.X[self.labelled], self.split.y[self.labelled]
         return fitted(self.data_set, X, y, self.split.n_outputs, self.seed, MEMBERS)
 
+
+AUTO = ModelSettings(use="auto")
 
 NO_ROWS: Rows = np.empty(0, dtype=np.int64)
 
@@ -170,6 +180,11 @@ def curve(data_set: DataSet, split: Split, seed: int, choose: Choose) -> dict[st
 
 def _trained(state: State) -> Predict:
     X, y = state.split.X[state.labelled], state.split.y[state.labelled]
+    if state.data_set.model == AUTO.use:
+        classes = [str(code) for code in range(state.split.n_outputs)] if state.data_set.task != "number" else []
+        lessons = Lessons(X, y, state.data_set.task, tuple(classes), state.seed, np.arange(len(y)))
+        state.found = search(lessons, AUTO, state.found)
+        return searched(lessons, state.found, AUTO).member_predictions
     return fitted(state.data_set, X, y, state.split.n_outputs, state.seed)
 
 
