@@ -20,7 +20,7 @@ from .errors import FolderBusyError
 from .settings import Settings
 from .store import Store
 
-LOG: Final = "mlflow.log"
+LOG: Final = "tracking.log"
 """File of the loop folder in which the newest process says what it did."""
 
 AT_THE_END_S: Final = 10.0

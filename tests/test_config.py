@@ -294,7 +294,7 @@ def test_every_key_is_written_once_below_its_documentation(file: Path) -> None:
     lines = file.read_text().splitlines()
     sections = [field for field in dataclasses.fields(Settings) if "doc" not in field.metadata]
     keys = [key for field in sections for key in dataclasses.fields(getattr(HAM_OR_SPAM, field.name))]
-    assert sum(line.startswith("[") for line in lines) == len(sections) == 12
+    assert sum(line.startswith("[") for line in lines) == len(sections) == 13
     assert sum(" = " in line and not line.startswith("#") for line in lines) == len(keys) + 2
     assert all(" ".join(lines).replace(" # ", " ").count(key.metadata["doc"]) == 1 for key in keys)
 
