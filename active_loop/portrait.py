@@ -62,6 +62,11 @@ class Portrait:
     by models that had not learned from them; it is empty below `FEWEST` labels. `history` has a row for each round
     that was portrayed: its number, labels, score on what it learned from, score out of fold (accuracy, for several
     labels of whole items, for numbers R²).
+
+    Of a model that `learns_in_steps`, `course` has a row for each iteration that was read: its number, the mean loss
+    on what was taught, that out of fold, and the standard error of how far the latter is from its last value. The loss
+    is −log of the chance of what people said (of several labels the mean over them), for numbers the squared error; of
+    several models together it is that of one, by itself. It is empty for other models, and above `MOST_LABELS`.
     """
 
     round: int

@@ -96,7 +96,14 @@ WINGS: dict[str, list[set[str]]] = {
         {"shares", "means", "ranking", "found"},
         {"bounds", "reading", "idle"},
     ],
-    "learner": [{"__init__"}, {"parts", "epochs"}, {"committee"}, {"labelled", "modal"}, {"estimators"}, {"machines"}],
+    "learner": [
+        {"__init__"},
+        {"parts", "epochs"},
+        {"committee"},
+        {"labelled", "modal"},
+        {"estimators", "tempered"},
+        {"machines"},
+    ],
     "search": [
         {"__init__"},
         {"verdict"},

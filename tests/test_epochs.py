@@ -14,13 +14,14 @@ from sklearn.ensemble import (
     GradientBoostingRegressor,
     HistGradientBoostingClassifier,
     HistGradientBoostingRegressor,
+    VotingClassifier,
 )
 from sklearn.linear_model import LogisticRegression, SGDClassifier, SGDRegressor
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from active_loop.learner import CommitteeLearner, by_iteration, is_iterative, make_learner
+from active_loop.learner import CommitteeLearner, RBFMachines, Tempered, by_iteration, is_iterative, make_learner
 
 CLASSES = ("a", "b", "c")
 X = np.random.default_rng(0).normal(size=(80, 3))
@@ -36,6 +37,8 @@ ITERATIVE = [
     ("choice", HistGradientBoostingClassifier(**TREES)),
     ("choice", make_pipeline(StandardScaler(), HistGradientBoostingClassifier(**TREES, early_stopping=True))),
     ("choice", GradientBoostingClassifier(n_estimators=7)),
+    ("choice", Tempered(HistGradientBoostingClassifier(**TREES), 1.5)),
+    ("choice", Tempered(make_pipeline(StandardScaler(), MLPClassifier(**PASSES)), 0.7)),
     ("choice", make_pipeline(StandardScaler(), MLPClassifier(**PASSES))),
     ("choice", SGDClassifier(loss="log_loss", max_iter=30)),
     ("choice", MLPClassifier((4,), max_iter=12)),
@@ -119,6 +122,17 @@ def test_of_a_committee_the_first_is_read_taught_all_rows() -> None:
     alone = learner_of(HistGradientBoostingClassifier(**TREES))
     (_, found), (_, expected) = (list(by_iteration(each, X, LABELS["choice"], [X]))[-1] for each in (bagged, alone))
     assert np.array_equal(found, expected)
+
+
+@pytest.mark.parametrize("temperature", [None, 1.5])
+def test_of_a_mixture_the_first_part_with_iterations_is_read_by_itself(temperature: float | None) -> None:
+    boosting = HistGradientBoostingClassifier(**TREES)
+    mixture: Any = VotingClassifier([("svm", RBFMachines()), ("boosting", boosting)], voting="soft")
+    mixed, alone = learner_of(Tempered(mixture, temperature) if temperature else mixture), learner_of(boosting)
+    (_, found), (_, expected) = (list(by_iteration(each, X, LABELS["choice"], [X]))[-1] for each in (mixed, alone))
+    assert is_iterative(mixed)
+    assert np.array_equal(found, expected)
+    assert not is_iterative(learner_of(VotingClassifier([("svm", RBFMachines())], voting="soft")))
 
 
 def test_a_class_that_nobody_named_has_no_chance_at_any_iteration() -> None:

@@ -21,6 +21,8 @@ from sklearn.ensemble import (
     GradientBoostingRegressor,
     HistGradientBoostingClassifier,
     HistGradientBoostingRegressor,
+    VotingClassifier,
+    VotingRegressor,
 )
 from sklearn.linear_model import SGDClassifier, SGDRegressor
 from sklearn.multioutput import MultiOutputClassifier
@@ -32,6 +34,7 @@ from .committee import CommitteeLearner
 from .estimators import Estimator
 from .labelled import KINDS
 from .machines import Matrix, Reals
+from .tempered import Tempered, tempered
 
 MOST_FITS: Final = 10
 """Most fits of what cannot be read from one."""
@@ -53,9 +56,10 @@ _COUNTED: Final[Mapping[type, str]] = {
 
 
 def is_iterative(learner: CommitteeLearner) -> bool:
-    """Whether the first estimator is, or holds at its end, boosting, a network or a linear model that learns in passes:
-    as the last step of a pipeline, for a transformed target, or once for each of several labels."""
-    return _counted(_core(learner._estimators[0])[1]) is not None
+    """Whether an estimator of it is, or holds at its end, boosting, a network or a linear model that learns in passes:
+    as the last step of a pipeline, for a transformed target, once for each of several labels, or as part of a mixture.
+    """
+    return _first(learner) is not None
 
 
 def by_iteration(
@@ -63,18 +67,18 @@ def by_iteration(
 ) -> Iterator[tuple[int, list[Reals]]]:
     """After how many iterations, and what is predicted then of each of `asked`, (n, …) each: see `Learner`.
 
-    The first estimator of the learner is taught rows X (n, d) with labels y, alone and without a bootstrap sample;
-    the learner itself stays as it is. Iterations rise; what stopped by itself before its last one is read no further.
-    Nothing comes of what `is_iterative` is not true of, and of labels that teach nothing. There is a fit before each
-    value, or one before the first. Raises `TrainingError`.
+    The first estimator that learns in iterations, of a mixture the first such part, is taught rows X (n, d) with labels
+    y, by itself and without a bootstrap sample; the learner stays as it is. Iterations rise; what stopped by itself
+    before its last one is read no further. Nothing comes of a learner without one, and of labels that teach nothing.
+    There is a fit before each value, or one before the first. Raises `TrainingError`.
     """
-    first = learner._estimators[0]
-    before, core = _core(first)
-    name = _counted(core)
-    if name is None:
+    first = _first(learner)
+    if first is None:
         return
+    before, core = _core(first)
+    name = _counted(core) or ""
     most = int(core.get_params()[name])
-    if hasattr(core, "staged_predict") and "estimator__" not in before:  # not where there is one for each label
+    if hasattr(core, "staged_predict") and learner._kind is not KINDS["multi_label"]:  # which has one for each label
         yield from _read(_taught(learner, first, X, y), most, asked)
         return
     for n in steps(most):
@@ -133,6 +137,20 @@ def _read(taught: CommitteeLearner, most: int, asked: Sequence[Matrix]) -> Itera
         yield found[0][0], [member.rows.predictions(_Stage(classes, each), rows) for (_, each), rows in pairs]
 
 
+def _first(learner: CommitteeLearner) -> Estimator | None:
+    """What is read of a learner; None if nothing in it learns in iterations."""
+    every = (part for estimator in learner._estimators for part in _parts(estimator))
+    return next((each for each in every if _counted(_core(each)[1])), None)
+
+
+def _parts(estimator: Estimator) -> list[Estimator]:
+    """The estimator, or those that it mixes, as they are by themselves."""
+    mixture = estimator.estimator if isinstance(estimator, Tempered) else estimator
+    if isinstance(mixture, VotingClassifier | VotingRegressor):
+        return [each for _, each in mixture.estimators]
+    return [estimator]
+
+
 def _counted(core: Estimator) -> str | None:
     return next((name for kind, name in _COUNTED.items() if isinstance(core, kind)), None)
 
@@ -145,7 +163,7 @@ def _core(estimator: Estimator, before: str = "") -> tuple[str, Estimator]:
             return _core(last, f"{before}{name}__")
         case TransformedTargetRegressor():
             return _core(estimator.regressor, f"{before}regressor__")
-        case MultiOutputClassifier():
+        case MultiOutputClassifier() | Tempered():
             return _core(estimator.estimator, f"{before}estimator__")
     return before, estimator
 
@@ -157,6 +175,8 @@ def _iterations(fitted: Estimator) -> int:
             return _iterations(fitted.steps[-1][1])
         case TransformedTargetRegressor():
             return _iterations(fitted.regressor_)
+        case Tempered():
+            return _iterations(fitted.estimator_)
         case MultiOutputClassifier():
             return max(map(_iterations, fitted.estimators_))
     return int(fitted.n_estimators_ if hasattr(fitted, "n_estimators_") else fitted.n_iter_)
@@ -170,6 +190,9 @@ def _stages(fitted: Estimator, X: Matrix) -> Iterator[Reals]:
         case TransformedTargetRegressor():
             for found in _stages(fitted.regressor_, X):
                 yield fitted.transformer_.inverse_transform(found.reshape(-1, 1))[:, 0]
+        case Tempered():
+            for found in _stages(fitted.estimator_, X):
+                yield tempered(found, fitted.temperature)
         case GradientBoostingClassifier() | HistGradientBoostingClassifier():
             yield from fitted.staged_predict_proba(X)
         case _:
