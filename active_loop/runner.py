@@ -8,19 +8,23 @@ started again if it dies; a job is a pure function of its fields, so it is simpl
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import pickle
 import queue
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from typing import IO, Any, Protocol, cast, runtime_checkable
 
 from .errors import ActiveLoopError, TrainingError
 
 _LENGTH = 8
+_EVERY_S = 0.5
 _MAX_DEATHS = 3
+_SAID = "said"
 
 
 class Job(Protocol):
@@ -84,11 +88,19 @@ class InlineRunner:
 class ProcessRunner:
     """Runs jobs in a child process, started at once so that its imports are done when the first job comes.
 
-    `on_done` is called, in another thread, when a result (or the child's death) can be polled.
+    `on_done` is called, in another thread, when a result (or the child's death) can be polled; `on_said` with what a
+    long job says of how far it is (its log of level INFO), twice a second at most.
     """
 
-    def __init__(self, on_done: Callable[[], None] = lambda: None, *, threads: int = 1) -> None:
+    def __init__(
+        self,
+        on_done: Callable[[], None] = lambda: None,
+        on_said: Callable[[str], None] = lambda text: None,
+        *,
+        threads: int = 1,
+    ) -> None:
         self._on_done = on_done
+        self._on_said = on_said
         self._threads = threads
         self._results: queue.SimpleQueue[tuple[subprocess.Popen[bytes], Any]] = queue.SimpleQueue()
         self._job: Job | None = None
@@ -174,6 +186,9 @@ class ProcessRunner:
         results = cast("IO[bytes]", child.stdout)
         while True:
             message = _receive(results)
+            if message is not None and message[0] == _SAID:
+                self._on_said(message[1])
+                continue
             self._results.put((child, message))
             self._on_done()
             if message is None:
@@ -213,6 +228,9 @@ def serve() -> None:
     jobs: queue.SimpleQueue[Job] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(stdin, jobs), daemon=True).start()
     _warm_up()
+    log = logging.getLogger(__package__)
+    log.setLevel(logging.INFO)
+    log.addHandler(_Saying(stdout))
     while True:
         job = jobs.get()
         try:
@@ -222,6 +240,20 @@ def serve() -> None:
         except Exception as error:  # noqa: BLE001 - whatever an estimator raises is reported to the parent
             message = ("error", TrainingError(f"cannot train: {type(error).__name__}: {error}"))
         _transmit(stdout, message)
+
+
+class _Saying(logging.Handler):
+    """Sends what is logged to the parent. Only what a job says itself may come here, between two results."""
+
+    def __init__(self, pipe: IO[bytes]) -> None:
+        super().__init__(logging.INFO)
+        self._pipe = pipe
+        self._at = 0.0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if time.monotonic() - self._at >= _EVERY_S:
+            self._at = time.monotonic()
+            _transmit(self._pipe, (_SAID, record.getMessage()))
 
 
 def _listen(stdin: IO[bytes], jobs: queue.SimpleQueue[Job]) -> None:

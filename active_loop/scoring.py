@@ -166,8 +166,9 @@ def warm_up() -> None:
     import query_strategies
 
     from . import features, learner, sources
+    from .search import verdict
 
-    del query_strategies, features, learner, sources
+    del query_strategies, features, learner, sources, verdict
 
 
 def _run(job: RoundJob) -> RoundResult:

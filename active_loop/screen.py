@@ -26,7 +26,7 @@ from .forecast import sentence as left
 from .instructions import Instructions
 from .refit import Refit
 from .report import CurvePoint, Status, counted, ending, sentence
-from .session import Addresses, Notice, Starting
+from .session import Addresses, Notice, Starting, Working
 from .stopping import LIKELY_WRONG
 
 if TYPE_CHECKING:
@@ -52,6 +52,7 @@ class Screen:
         self._folder = folder
         self._began = time.monotonic()
         self._doing = "starting"
+        self._working = ""
         self._shown = -1
         self._read_at = 0.0
         self._status: Status | None = None
@@ -72,7 +73,7 @@ class Screen:
             if self._status and self._status.curve:
                 self._console.print(self._table(self._status))
 
-    def hear(self, news: Addresses | Starting | Notice | StepResult | Unreachable) -> None:
+    def hear(self, news: Addresses | Starting | Notice | Working | StepResult | Unreachable) -> None:
         """Take one piece of news."""
         match news:
             case Addresses():
@@ -80,6 +81,9 @@ class Screen:
                 return
             case Notice():
                 self._console.print(Text(f" {news.text}"), soft_wrap=True)
+                return
+            case Working():
+                self._working = f" · {news.text}"
                 return
             case Starting():
                 self._doing = f"{news.what}, {news.seconds:.0f} s"
@@ -118,6 +122,8 @@ class Screen:
         important = isinstance(news, Progressed) and (
             "ranked" in news.what or news.what.startswith(("look", "stopped"))
         )
+        if important:
+            self._working = ""
         if not important and time.monotonic() - self._read_at < 1.0:
             return
         self._read_at = time.monotonic()
@@ -134,7 +140,7 @@ class Screen:
         if self._status and self._status.curve:
             yield self._table(self._status)
         spent = f"{self._status.answers} of {self._status.budget} answers, " if self._status else ""
-        yield Text(f" {spent}{_span(time.monotonic() - self._began)} · {self._doing}", style="dim")
+        yield Text(f" {spent}{_span(time.monotonic() - self._began)} · {self._doing}{self._working}", style="dim")
 
     def _table(self, status: Status) -> Table:
         table = Table(box=None, padding=(0, 2, 0, 1), header_style="bold")

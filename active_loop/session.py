@@ -90,7 +90,14 @@ class Notice:
     text: str
 
 
-Tell = Callable[[Addresses | Starting | Notice | StepResult | Unreachable], None]
+@dataclass(frozen=True, slots=True)
+class Working:
+    """How far the training process is with something that takes long."""
+
+    text: str
+
+
+Tell = Callable[[Addresses | Starting | Notice | Working | StepResult | Unreachable], None]
 
 
 class Session:
@@ -179,7 +186,7 @@ def session(
         if studio:
             stack.callback(studio.stop)
         live = _Live()
-        runner: Runner = InlineRunner() if inline else ProcessRunner(live.wake)
+        runner: Runner = InlineRunner() if inline else ProcessRunner(live.wake, lambda text: tell(Working(text)))
         stack.callback(runner.close)
         secret = secrets.token_urlsafe(24)
         labeling_url = studio.url if studio else settings.labeling.url

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -548,14 +549,15 @@ def test_another_process_finds_the_same_model(tmp_path: Path) -> None:
     (tmp_path / "here").mkdir()
     here = ended(tmp_path / "here")
     job = here.jobs.of(next(each for each in reversed(here.store.rounds()) if each.record["trials"]))
-    done = threading.Event()
-    runner = ProcessRunner(done.set)
+    done, said = threading.Event(), list[str]()
+    runner = ProcessRunner(done.set, said.append)
     try:
         runner.submit(job)
         assert done.wait(60)
         there = runner.poll()
     finally:
         runner.close()
+    assert re.match(r"\d of 3 models tried, the best so far is .+ \(\d of \d s\)$", said[0]), said
     own = job.run()
     assert there.record["model"] == own.record["model"]
     assert np.array_equal(there.test_mean, own.test_mean)

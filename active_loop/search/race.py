@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +16,8 @@ from .course import Course
 from .evaluation import Codes, Evaluation, Fold, Lessons, Reals, quality
 from .space import Candidate, misfit
 from .trials import Tamed
+
+_LOG: Final = logging.getLogger(__name__)
 
 _LATEST: Final = 0.8
 """Part of the time after which nothing is begun of which it is not known how long it takes."""
@@ -180,6 +183,16 @@ class _Race:
         if predicted is not None:
             tally.repeats.append(losses)
             tally.predicted.append(predicted)
+            self._say()
+
+    def _say(self) -> None:
+        """How far the search is, for whoever waits for it."""
+        done, leader = sum(bool(tally.repeats) for tally in self.tallies), self._leader
+        if leader:
+            _LOG.info(
+                "%d of %d models tried, the best so far is %s (%.0f of %.0f s)",
+                *(done, len(self.tallies), leader.candidate.name, self._spent, self._limit.seconds),
+            )
 
     def _may_go_on(self, tally: Tally, left: int) -> bool:
         """Whether a fold may begin, of which so many are left in the repeat."""
