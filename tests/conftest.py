@@ -1,4 +1,4 @@
-"""What several tests stand on: one real Label Studio and one real browser per test run.
+"""What several tests stand on: one real Label Studio and one real browser per process that runs tests.
 
 A test that needs one of them is skipped where it is not installed, and fails where the variable CI is set: there
 nothing may be left out. Heavy imports stay inside the fixtures, so that tests without them start at once.
@@ -6,6 +6,7 @@ nothing may be left out. Heavy imports stay inside the fixtures, so that tests w
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import sys
@@ -30,6 +31,17 @@ _FLAGS = (
 )
 
 
+_SLOW = ("studio", "browser", "process")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Where processes share the files, those that start servers come first: so all end at about the same time."""
+    if hasattr(config, "workerinput"):
+        slow = {item.path for item in items if any(item.get_closest_marker(name) for name in _SLOW)}
+        items.sort(key=lambda item: item.path not in slow)
+
+
 def _without(what: str) -> None:
     """Skip the test, or fail it in CI."""
     if os.environ.get("CI"):
@@ -51,21 +63,29 @@ def image_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def label_studio_installed() -> None:
-    """For tests that start a Label Studio themselves."""
+def label_studio_installed(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """For tests that start a Label Studio themselves: it is there, and its empty database is built.
+
+    Building takes most of a minute, so of the processes that run tests one does it and the others wait.
+    """
     places = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
-    if shutil.which("label-studio", path=places) is None:
+    executable = shutil.which("label-studio", path=places)
+    if executable is None:
         _without("label-studio")
+    from active_loop import local_studio
+
+    kept = local_studio._template(Path(executable or ""))
+    with (tmp_path_factory.getbasetemp().parent / "label-studio.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        if kept is not None and not kept.exists():
+            local_studio.LocalStudio.start(tmp_path_factory.mktemp("first")).stop()
 
 
 @pytest.fixture(scope="session")
 def studio(
     tmp_path_factory: pytest.TempPathFactory, image_root: Path, label_studio_installed: None
 ) -> Iterator[LocalStudio]:
-    """A real Label Studio, started once per test run; every test makes its own project there.
-
-    The first run on a machine takes most of a minute to build the database; it is kept in the user's cache folder.
-    """
+    """A real Label Studio, started once per process that runs tests; every test makes its own project there."""
     from active_loop.local_studio import LocalStudio
 
     with LocalStudio.start(tmp_path_factory.mktemp("studio"), image_root) as started:
