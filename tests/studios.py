@@ -140,6 +140,7 @@ class Scene:
             csv.writer(file).writerows([("text",), *rows])
         self.told, self.token, self.url = TOLD, token or studio.token, url or studio.url
         self.folder, self.studio, self.host, self.second = folder, studio, host, second
+        self.seats: dict[tuple[str, int], Annotator] = {}
         self.marker = f"{folder} {time.time_ns()}"
         self.start()
         self.settle()
@@ -169,7 +170,11 @@ class Scene:
         return [ask for ask in self.loop.store.asks() if ask.purpose == purpose]
 
     def person(self, token: str = "") -> Annotator:
-        return seat(self.backend, token or self.studio.token)
+        """The seat that this person has kept since the first answer in this project."""
+        key = (token or self.studio.token, self.backend.project)
+        if key not in self.seats:
+            self.seats[key] = seat(self.backend, key[0])
+        return self.seats[key]
 
     def task(self, ask: Ask) -> OpenTask:
         """The first task that stands for an ask now."""
