@@ -58,11 +58,11 @@ def soaks() -> Iterator[ModuleType]:
     sys.path.remove(str(FOLDER))
 
 
-@pytest.fixture(scope="module")
-def mortal(tmp_path_factory: pytest.TempPathFactory, label_studio_installed: None) -> Iterator[LocalStudio]:
-    """A server of its own, which may be stopped and written to."""
-    with LocalStudio.start(tmp_path_factory.mktemp("mortal")) as started:
-        yield started
+@pytest.fixture
+def mortal(studio: LocalStudio) -> Iterator[LocalStudio]:
+    """The server of all tests, which may be stopped and written to: it is there again for the next one."""
+    yield studio
+    studio.revive()
 
 
 def test_killed_cut_off_and_corrected_a_real_loop_loses_nothing(
@@ -139,8 +139,6 @@ def test_a_call_ends_the_pause_before_the_next_try(tmp_path: Path, soaks: Module
 
 def test_an_answer_kept_in_a_servers_last_moment_is_found_once_the_server_is_back(mortal: LocalStudio) -> None:
     """Label Studio stores an answer before the time of its task: killed between the two, the time stands."""
-    if mortal.pid is None:
-        mortal.revive()
     proxy = Proxy(mortal.url)
     backend = LabelStudio(proxy.url, token=mortal.token, sleep=lambda seconds: None)
     backend.create_project(TOLD, marker="the last moment")
@@ -164,8 +162,6 @@ def test_an_answer_kept_in_a_servers_last_moment_is_found_once_the_server_is_bac
 def test_a_webhook_that_cannot_be_registered_does_not_keep_a_loop_from_starting(
     mortal: LocalStudio, soaks: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if mortal.pid is None:
-        mortal.revive()
     soaks.write_texts(tmp_path, 200, 0)
     proxy, heard = Proxy(mortal.url), []
     monkeypatch.setenv(TOLD.labeling.token_env, mortal.token)
