@@ -44,7 +44,7 @@ TRUSTED: Final = frozenset(
     {
         "active_loop.learner.machines.RBFMachines",
         "active_loop.learner.machines.RBFRegression",
-        "active_loop.learner.tempered.Tempered",
+        "active_loop.learner.temperature.Tempered",
         *(f"scipy.sparse._{form}.{form}_{kind}" for form in ("csr", "csc") for kind in ("matrix", "array")),
         "sklearn.calibration._CalibratedClassifier",
         "sklearn.calibration._SigmoidCalibration",

@@ -165,10 +165,10 @@ def warm_up() -> None:
     """Import all that a job may need."""
     import query_strategies
 
-    from . import features, learner, sources
-    from .search import verdict
+    from . import features, learner, search, sources
 
-    del query_strategies, features, learner, sources, verdict
+    search.warm_up()
+    del query_strategies, features, learner, sources
 
 
 def _run(job: RoundJob) -> RoundResult:

@@ -8,7 +8,7 @@ time: a warm start would favour the early labels and make rounds look more stabl
 This is the only importer of modAL, whose classes are mended in `modal`. Nothing here knows items, files, rounds, or
 what the classes are called by people.
 
-Inside, imports point down only: parts, epochs > committee > labelled, modal > estimators > machines; tempered.
+Inside, imports point down only: parts, epochs > committee > labelled, modal > estimators > machines; temperature.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from .estimators import estimator_of
 from .machines import RBFMachines, RBFRegression
 from .modal import ActiveLearner, Committee
 from .parts import Carried, put_together, taken_apart
-from .tempered import Tempered, tempered
+from .temperature import Tempered, tempered
 
 __all__ = [
     "ActiveLearner",

@@ -34,7 +34,7 @@ from .committee import CommitteeLearner
 from .estimators import Estimator
 from .labelled import KINDS
 from .machines import Matrix, Reals
-from .tempered import Tempered, tempered
+from .temperature import Tempered, tempered
 
 MOST_FITS: Final = 10
 """Most fits of what cannot be read from one."""

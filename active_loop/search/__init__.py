@@ -12,10 +12,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import ConfigError, TrainingError
 from .evaluation import Lessons
+from .ranges import Between, OneOf
 from .trials import Found, Trial
 
 if TYPE_CHECKING:
@@ -23,7 +24,20 @@ if TYPE_CHECKING:
     from ..settings import ModelSettings
     from .space import Candidate
 
-__all__ = ["Found", "Lessons", "Trial", "candidates", "check_candidates", "fitted", "search", "seconds"]
+__all__ = [
+    "Between",
+    "Candidate",
+    "Found",
+    "Lessons",
+    "OneOf",
+    "Trial",
+    "candidates",
+    "check_candidates",
+    "fitted",
+    "search",
+    "seconds",
+    "warm_up",
+]
 
 _TRYING: Final = 0.95
 """Part of a search's time in which candidates are tried: the rest is for what is made of them."""
@@ -114,6 +128,13 @@ def fitted(lessons: Lessons, found: Found, model: ModelSettings, members: int = 
     raise TrainingError(problems[0])
 
 
+def warm_up() -> None:
+    """Import all that a search may need, before its time begins."""
+    from . import verdict
+
+    del verdict
+
+
 def candidates(lessons: Lessons, model: ModelSettings) -> Sequence[Candidate]:
     """All candidates of these settings for labels of this kind, those that need more labels too."""
     from scipy.sparse import issparse
@@ -132,6 +153,14 @@ def check_candidates(names: Sequence[str], kind: str) -> None:
     from .space import Growing, named
 
     named(Growing().candidates(kind, 1, sparse=False), names)
+
+
+def __getattr__(name: str) -> Any:
+    if name == "Candidate":  # with it comes all of scikit-learn
+        from .space import Candidate
+
+        return Candidate
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def seconds(model: ModelSettings, n_labels: int) -> float:
