@@ -42,6 +42,7 @@ ALL = {"svm": 15, "logistic(C=10)": 15, "lda": 15}
 LISTED = {f"logistic(C={C})" for C in (10, 1, 0.1, 100, 0.01)}
 
 SPACE = """
+from active_loop.search import Between, Candidate, OneOf
 from sklearn.linear_model import LogisticRegression, RidgeClassifier
 from sklearn.svm import LinearSVC
 from sklearn.base import ClassifierMixin, BaseEstimator
@@ -57,6 +58,11 @@ def hard(): return [("ridge", RidgeClassifier()), ("mine", LogisticRegression())
 def broken(): return [("broken", Broken()), ("ridge", RidgeClassifier())]
 def twice(): return [("mine", LogisticRegression()), ("mine", LogisticRegression(C=3))]
 def nothing(): return 3
+def misspelt(): return [Candidate("mine", LogisticRegression(), ranges={"CC": Between(1, 10)})]
+def upside_down(): return [Candidate("mine", LogisticRegression(), ranges={"C": Between(10, 1)})]
+def below_zero(): return [Candidate("mine", LogisticRegression(), ranges={"C": Between(-1, 1)})]
+def valueless(): return [Candidate("mine", LogisticRegression(), ranges={"C": OneOf(())})]
+def impossible(): return [Candidate("mine", LogisticRegression(), ranges={"C": OneOf((-1.0,))})]
 
 class Backwards:
     name = "backwards"
@@ -335,6 +341,28 @@ def test_an_estimator_without_probabilities_is_left_out_by_name(module: str) -> 
     found = search(lessons(), ModelSettings(use="auto", space=f"{module}:hard"))
     assert found.chosen == "mine"
     assert outcomes(found)["ridge"].startswith("left out: RidgeClassifier has no predict_proba")
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("misspelt", r'the ranges of mine name what it has not: unknown parameter "CC"; did you mean "C"'),
+        ("upside_down", r"Between\(10, 1\) is no range: the first is the lower end"),
+        ("below_zero", r"Between\(-1, 1\) is no range: .* both are above 0"),
+        ("valueless", "give at least one value"),
+    ],
+)
+def test_ranges_that_are_none_are_refused_in_a_sentence(module: str, name: str, said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        search(lessons(), ModelSettings(use="auto", space=f"{module}:{name}"))
+
+
+def test_a_combination_that_cannot_be_is_left_out_by_name_and_the_others_go_on(module: str) -> None:
+    model = ModelSettings(use="auto", space=f"{module}:impossible", search="random")
+    found = search(lessons(500), model, clock=ticking(0.05))
+    assert found.chosen == "mine"
+    (varied,) = {trial.outcome for trial in found.trials if trial.candidate != "mine"}
+    assert varied.startswith("left out: LogisticRegression cannot be fitted to 400 rows x 4 features")
 
 
 def test_if_all_candidates_fail_each_is_named_with_its_reason(module: str) -> None:

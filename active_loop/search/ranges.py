@@ -12,18 +12,28 @@ from typing import Any, Final, TypeAlias
 
 import numpy as np
 
+from ..errors import ConfigError
+
 _DIGITS: Final = 3
 """Digits of a drawn number: more of them tell no two models apart."""
 
 
 @dataclass(frozen=True, slots=True)
 class Between:
-    """Numbers from `low` to `high`, both included; with `log` every power of ten is as likely as any other."""
+    """Numbers from `low` to `high`, both included; with `log` every power of ten is as likely as any other.
+
+    Raises `ConfigError` for ends that are no such range.
+    """
 
     low: float
     high: float
     log: bool = True
     whole: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.low <= self.high or (self.log and self.low <= 0):
+            above = "; with log=True both are above 0" if self.log else ""
+            raise ConfigError(f"Between({self.low:g}, {self.high:g}) is no range: the first is the lower end{above}.")
 
     def drawn(self, rng: np.random.Generator) -> float | int:
         """One of them at random."""
@@ -39,9 +49,13 @@ class Between:
 
 @dataclass(frozen=True, slots=True)
 class OneOf:
-    """One of these values, all as likely."""
+    """One of these values, all as likely. Raises `ConfigError` if there is none."""
 
     values: tuple[Any, ...]
+
+    def __post_init__(self) -> None:
+        if not self.values:
+            raise ConfigError("OneOf(()) is no range: give at least one value.")
 
     def drawn(self, rng: np.random.Generator) -> Any:
         """One of them at random."""

@@ -108,12 +108,23 @@ class _Own:
         if hasattr(listed, "candidates"):
             listed = listed.candidates(kind, n_labels, sparse)
         try:
-            return [each if isinstance(each, Candidate) else Candidate(*each) for each in listed]
+            made = [each if isinstance(each, Candidate) else Candidate(*each) for each in listed]
+            for each in made:
+                _check_ranges(each)
+            return made
         except TypeError as error:
             raise ConfigError(
                 f'model.space: "{self.name}" gives no candidates ({error}): give a list of names with their estimators '
                 "or an object whose candidates(kind, n_labels, sparse) is one."
             ) from error
+
+
+def _check_ranges(candidate: Candidate) -> None:
+    """Raises `ConfigError` for ranges of parameters that the estimator has not."""
+    for path in candidate.ranges:
+        if path not in candidate.estimator.get_params():
+            known = unknown_name("parameter", path, candidate.estimator.get_params())
+            raise ConfigError(f"model.space: the ranges of {candidate.name} name what it has not: {known}")
 
 
 def make_space(name: str) -> Space:
