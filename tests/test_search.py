@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import count
@@ -18,6 +20,7 @@ from hypothesis import strategies as st
 from loops import open_loop, oracle, run_to_end, settings, write_points
 from scipy import sparse
 from sklearn.dummy import DummyClassifier
+from sklearn.linear_model import LogisticRegression
 
 from active_loop.config import read_settings, write_settings
 from active_loop.domain import COLD_START
@@ -31,7 +34,7 @@ from active_loop.search.evaluation import Folds
 from active_loop.search.mixture import Mixture, Told, best_mixture, calibrated
 from active_loop.search.race import Limit, Tally, tried
 from active_loop.search.ranges import Between
-from active_loop.search.space import Candidate, variation
+from active_loop.search.space import Candidate, Growing, variation
 from active_loop.search.verdict import verdict
 from active_loop.settings import ModelSettings
 
@@ -536,6 +539,42 @@ def test_the_time_ends_a_search_with_the_best_that_was_completed() -> None:
     found = search(lessons(), AUTO, clock=ticking(100.0))
     assert outcomes(found) == {"svm": "won", "logistic(C=10)": "cut off", "lda": "cut off"}
     assert [trial.folds for trial in found.trials] == [5, 0, 0]
+
+
+class Slow(LogisticRegression):
+    """A model whose every fit takes a minute."""
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Slow:
+        for _ in range(600):
+            time.sleep(0.1)
+        return super().fit(X, y, sample_weight)
+
+
+def test_a_fold_that_is_not_done_in_time_is_broken_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    listed = [Candidate("quick", LogisticRegression()), Candidate("slow", Slow())]
+    monkeypatch.setattr(Growing, "candidates", lambda *_: listed)
+    before = signal.getsignal(signal.SIGALRM)
+    found = search(lessons(), ModelSettings(use="auto", seconds=2.0))
+    assert outcomes(found) == {"quick": "won", "slow": "cut off"}
+    assert signal.getsignal(signal.SIGALRM) is before
+    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+
+
+def test_sparse_rows_are_tried_in_their_own_span_with_the_same_losses() -> None:
+    rng = np.random.default_rng(0)
+    words = sparse.random(80, 2000, 0.02, "csr", rng=rng) + sparse.csr_matrix(np.eye(80, 2000) * 0.1)
+    codes = np.asarray(words[:, :40].sum(axis=1)).ravel() > np.asarray(words[:, 40:80].sum(axis=1)).ravel()
+    given = lessons(80, X=sparse.csr_matrix(words), codes=codes.astype(int), classes=2)
+    model = ModelSettings(use="auto", candidates=("logistic", "nearest", "linear"))
+    listed = candidates(given, model)
+    assert all(each.turns for each in listed)
+    in_span, in_words = (
+        tried([replace(each, turns=turns) for each in listed], given, Folds(), Halving(), Limit(9e9, ticking(0.0)))[0]
+        for turns in (True, False)
+    )
+    for one, other in zip(in_span, in_words, strict=True):
+        assert one.loss == pytest.approx(other.loss, rel=1e-3), one.candidate.name
+    assert not any(each.turns for each in candidates(lessons(80), model)), "dense rows are as they are"
 
 
 @pytest.mark.parametrize("step", [0.0, 0.03, 0.05, 0.1])

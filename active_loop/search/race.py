@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import logging
+import signal
+import threading
+import time
 import warnings
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Final
 
 import numpy as np
+from scipy.sparse import issparse
 
 from ..errors import TrainingError
 from ..learner import Learner, make_learner
@@ -24,6 +30,11 @@ _LATEST: Final = 0.8
 
 _SLACK: Final = 1.2
 """How many times as long as its shortest fold another one may take."""
+
+_NARROW: Final = 1e-9
+"""Directions of so much less spread than the widest one are rounding."""
+
+_SOON_S: Final = 0.001
 
 _BY_HEART: Final = 0.99
 _WIDE: Final = 0.15
@@ -76,7 +87,8 @@ def tried(
 
     First all that are not tamer, as the course has it; then, where the best of these memorises, the tamer ones; then
     the variations of the course. A fold is begun only if it and the rest of its repeat, by the shortest fold of the
-    candidate so far, end before the limit. The first candidate that can be used completes a repeat, whatever it takes.
+    candidate so far, end before the limit; one that takes longer is broken off there. The first candidate that can be
+    used completes a repeat, whatever it takes.
     """
     race = _Race(lessons, evaluation, limit)
     plain = [each for each in candidates if not each.tamer]
@@ -96,6 +108,10 @@ def teach(learner: Learner, X: Any, codes: Codes) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         learner.fit(X, codes)
+
+
+class _TimeIsUp(BaseException):
+    """The time of a search ended in the middle of a fold. No estimator may take it for a fault of its own."""
 
 
 class _Race:
@@ -170,9 +186,12 @@ class _Race:
                 return
             at = self._limit.clock()
             try:
-                told = self._taught(tally.candidate, held, taught)
+                with self._alarm():
+                    told = self._taught(tally.candidate, held, taught)
             except TrainingError as error:
                 tally.problem, tally.repeats, tally.predicted = str(error).rstrip("."), [], []
+                return
+            except _TimeIsUp:
                 return
             finally:
                 took = self._limit.clock() - at
@@ -184,6 +203,33 @@ class _Race:
             tally.repeats.append(losses)
             tally.predicted.append(predicted)
             self._say()
+
+    @contextmanager
+    def _alarm(self) -> Iterator[None]:
+        """Raise `_TimeIsUp` inside the block at the end of the time, as soon as Python's own code runs again.
+
+        Only where there is something to choose already, and in the main thread: nothing else can be interrupted.
+        """
+        stoppable = threading.current_thread() is threading.main_thread() and hasattr(signal, "setitimer")
+        if self._limit.folds is not None or self._limit.clock is not time.perf_counter or self._leader is None:
+            stoppable = False
+        if not stoppable:
+            yield
+            return
+        armed = True
+
+        def ring(number: int, frame: object) -> None:
+            if armed:
+                raise _TimeIsUp
+
+        before = signal.signal(signal.SIGALRM, ring)
+        try:
+            signal.setitimer(signal.ITIMER_REAL, max(_SOON_S, self._limit.seconds - self._spent))
+            yield
+        finally:
+            armed = False
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, before)
 
     def _say(self) -> None:
         """How far the search is, for whoever waits for it."""
@@ -207,7 +253,21 @@ class _Race:
     def _taught(self, candidate: Candidate, held: Any, taught: Any = slice(None)) -> Reals:
         """What the candidate predicts of the places `held`, having learned from those `taught`."""
         told = self._lessons
+        X = self._turned if candidate.turns else told.X
         learner = make_learner(candidate.estimator, classes=told.classes, seed=told.seed, kind=told.kind)
-        teach(learner, told.X[taught], told.codes[taught])
-        predicted: Reals = learner.member_predictions(told.X[held])[0]
+        teach(learner, X[taught], told.codes[taught])
+        predicted: Reals = learner.member_predictions(X[held])[0]
         return predicted
+
+    @cached_property
+    def _turned(self) -> Any:
+        """Rows (n, at most n) with the same products as X; X itself where it is dense.
+
+        Labels are fewer than words: a linear model of 200 texts is fitted in a hundredth of the time.
+        """
+        if not issparse(self._lessons.X):
+            return self._lessons.X
+        X = self._lessons.X.astype(np.float64)
+        values, directions = np.linalg.eigh((X @ X.T).toarray())
+        wide = values > _NARROW * values.max()
+        return directions[:, wide] * np.sqrt(values[wide])

@@ -43,7 +43,9 @@ class Candidate:
 
     Candidates of one family are named alike up to a bracket: "logistic(C=1)" and "logistic(C=10)". `ranges` say between
     which values a search may vary its parameters, by their paths as `set_params` has them; the first of a family that
-    has some stands for the others. A `tamer` one is tried only where the best of the others memorises.
+    has some stands for the others. A `tamer` one is tried only where the best of the others memorises. What one that
+    `turns` predicts follows from products of rows alone (Gaussian kernels, distances, linear models that are shrunk by
+    squares): sparse rows are tried as coordinates in their own span, which are few.
     """
 
     name: str
@@ -51,6 +53,7 @@ class Candidate:
     fewest: int = 0
     ranges: Mapping[str, Range] = field(default_factory=dict)
     tamer: bool = False
+    turns: bool = False
 
     @property
     def family(self) -> str:
@@ -93,7 +96,8 @@ class Growing:
     def candidates(self, kind: str, n_labels: int, sparse: bool) -> Sequence[Candidate]:
         """See `Space.candidates`."""
         listed = _OF_KIND[kind](n_labels, sparse)
-        return [each for each in listed if not (sparse and each.family == "network")]
+        kept = [each for each in listed if not (sparse and each.family == "network")]
+        return [replace(each, turns=sparse and each.family in _TURNING) for each in kept]
 
 
 class _Own:
@@ -305,6 +309,7 @@ _NETWORKS: Final = (
     ("network(64, alpha=0.01)", (64,), 0.01),
     ("network(64-32)", (64, 32), 1.0),
 )
+_TURNING: Final = ("svm", "logistic", "nearest", "linear", "ridge")
 _SHAPES: Final = ((16,), (32,), (64,), (128,), (256,), (32, 32), (64, 32), (128, 64), (64, 64, 64))
 # Few labels: none is held back to stop early by, weight decay and a fixed number of full steps do that.
 _LEARNING: Final[Mapping[str, Any]] = {"solver": "lbfgs", "max_iter": 100}
