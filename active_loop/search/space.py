@@ -234,7 +234,8 @@ def _leaf(n_labels: int) -> int:
 
 
 def _choices(n_labels: int, sparse: bool) -> list[Candidate]:
-    linear = CalibratedClassifierCV(_scaled(LinearSVC(), sparse), cv=3, ensemble=False)
+    # Where it does not settle in some hundred steps, thousands change nothing but the time.
+    linear = CalibratedClassifierCV(_scaled(LinearSVC(dual=True, max_iter=200), sparse), cv=3, ensemble=False)
     boosting = HistGradientBoostingClassifier(min_samples_leaf=_leaf(n_labels), early_stopping=True)
     return [
         *_family("svm", RBFMachines(C=10.0), 0, _MACHINES, {"C": 1.0}),
