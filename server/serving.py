@@ -49,7 +49,10 @@ class Server:
         if not self._threads:
             return
         self._waitress.task_dispatcher.shutdown(timeout=_LONGEST_REQUEST_S)
-        self._waitress.trigger.pull_trigger(self._close_sockets)
+        trigger = self._waitress.trigger
+        with trigger.lock:  # what is pulled runs under this lock: the bell is rung before the sockets are closed
+            trigger.thunks.append(self._close_sockets)
+            trigger.pull_trigger()
         for thread in self._threads:
             thread.join()
         self._threads.clear()
