@@ -3,6 +3,7 @@
     python benchmarks/stopping.py run
     python benchmarks/stopping.py report --write docs/stopping.md
     python benchmarks/stopping.py quick
+    python benchmarks/stopping.py run --model auto --loops 4 --worst 0 --results searched.jsonl
 
 Each loop is the real one (import, asks, answers by an oracle, rounds, gate, looks, end), with a store in memory; its
 test items are drawn 20 times from a population on which the quality of every round's model is known. Two targets are
@@ -59,6 +60,7 @@ class Job:
     seed: int
     draws: int
     data: Path
+    model: str = "logistic"
 
     def run(self) -> dict[str, Any]:
         started = time.process_time()
@@ -67,7 +69,7 @@ class Job:
 
 
 def _loop(job: Job) -> dict[str, Any]:
-    loop = Trained(_data(job), Setup("logistic", BUDGET, job.seed), POOL)
+    loop = Trained(_data(job), Setup(job.model, BUDGET, job.seed), POOL)
     loop.replay(1 - 1e-9, 0)  # never reached, so that every round is there
     qualities = loop.qualities()
     targets = {
@@ -90,7 +92,7 @@ def _no_budget(job: Job, target: float) -> dict[str, Any]:
 
     The loop is one of the same seed with a larger budget, so that there are more rounds than ours ever needed.
     """
-    loop = Trained(_data(job), Setup("logistic", 2 * BUDGET, job.seed), POOL)
+    loop = Trained(_data(job), Setup(job.model, 2 * BUDGET, job.seed), POOL)
     loop.replay(1 - 1e-9, 0)
     draws = math.ceil(job.draws / FEWER)
     return _others(loop, target, draws, {"runs": unlimited})
@@ -184,7 +186,10 @@ def _jobs(arguments: argparse.Namespace) -> list[Job]:
     done = read(arguments.results)
     names = [*arguments.sets] * arguments.loops
     seeds = [number // len(arguments.sets) for number in range(len(names))]
-    jobs = [Job(name, seed, arguments.draws, arguments.data) for name, seed in zip(names, seeds, strict=True)]
+    jobs = [
+        Job(name, seed, arguments.draws, arguments.data, arguments.model)
+        for name, seed in zip(names, seeds, strict=True)
+    ]
     worst = [Job(WORST, seed, 100, arguments.data) for seed in range(arguments.worst)]
     return [job for job in (*worst, *jobs) if (job.name, job.seed) not in done]
 
@@ -236,6 +241,7 @@ def main() -> None:
     full.add_argument("--loops", type=int, default=80, help="loops of each set")
     full.add_argument("--draws", type=int, default=20, help="draws of the test items of each loop")
     full.add_argument("--worst", type=int, default=6, help="hundreds of loops of the worst case")
+    full.add_argument("--model", default="logistic", help="what learns; auto: searched for (with results of its own)")
     full.add_argument("--processes", type=int, default=2)
     report.add_argument("--write", type=Path, help="the file to write")
     for command, work in ((full, _run), (report, _report), (quick, _quick)):
