@@ -42,6 +42,7 @@ _METRICS: Final = ("Euclidean", "Manhattan", "Chebyshev", "Minkowski")
 
 TRUSTED: Final = frozenset(
     {
+        "active_loop.learner.bounded.Bounded",
         "active_loop.learner.machines.RBFMachines",
         "active_loop.learner.machines.RBFRegression",
         "active_loop.learner.temperature.Tempered",

@@ -101,7 +101,7 @@ WINGS: dict[str, list[set[str]]] = {
         {"parts", "epochs"},
         {"committee"},
         {"labelled", "modal"},
-        {"estimators", "temperature"},
+        {"estimators", "temperature", "bounded"},
         {"machines"},
     ],
     "search": [

@@ -21,7 +21,15 @@ from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from active_loop.learner import CommitteeLearner, RBFMachines, Tempered, by_iteration, is_iterative, make_learner
+from active_loop.learner import (
+    Bounded,
+    CommitteeLearner,
+    RBFMachines,
+    Tempered,
+    by_iteration,
+    is_iterative,
+    make_learner,
+)
 
 CLASSES = ("a", "b", "c")
 X = np.random.default_rng(0).normal(size=(80, 3))
@@ -46,6 +54,7 @@ ITERATIVE = [
     ("multi_label", MLPClassifier(**PASSES)),
     ("number", HistGradientBoostingRegressor(**TREES)),
     ("number", GradientBoostingRegressor(n_estimators=7)),
+    ("number", Bounded(HistGradientBoostingRegressor(**TREES))),
     ("number", make_pipeline(StandardScaler(), SGDRegressor(max_iter=30))),
     ("number", TransformedTargetRegressor(HistGradientBoostingRegressor(**TREES), transformer=StandardScaler())),
     (

@@ -560,6 +560,16 @@ def test_a_fold_that_is_not_done_in_time_is_broken_off(monkeypatch: pytest.Monke
     assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
 
 
+def test_numbers_are_not_foretold_beyond_those_that_were_learned() -> None:
+    X = np.linspace(0, 1, 40)[:, None]
+    given = lessons(40, kind="number", codes=3 * X[:, 0], X=X)
+    far = np.array([[-50.0], [0.5], [50.0]])
+    for name in ("ridge", "network(64)"):
+        told = fitted(given, Found(name), ModelSettings(use="auto")).member_predictions(far)[0]
+        assert told[[0, 2]].tolist() == [0.0, 3.0], name
+        assert told[1] == pytest.approx(1.5, abs=0.2), name
+
+
 def test_sparse_rows_are_tried_in_their_own_span_with_the_same_losses() -> None:
     rng = np.random.default_rng(0)
     words = sparse.random(80, 2000, 0.02, "csr", rng=rng) + sparse.csr_matrix(np.eye(80, 2000) * 0.1)

@@ -8,11 +8,13 @@ time: a warm start would favour the early labels and make rounds look more stabl
 This is the only importer of modAL, whose classes are mended in `modal`. Nothing here knows items, files, rounds, or
 what the classes are called by people.
 
-Inside, imports point down only: parts, epochs > committee > labelled, modal > estimators > machines; temperature.
+Inside, imports point down only: parts, epochs > committee > labelled, modal > estimators, temperature, bounded >
+machines.
 """
 
 from __future__ import annotations
 
+from .bounded import Bounded
 from .committee import CommitteeLearner, Learner, make_learner
 from .epochs import by_iteration, is_iterative
 from .estimators import estimator_of
@@ -23,6 +25,7 @@ from .temperature import Tempered, tempered
 
 __all__ = [
     "ActiveLearner",
+    "Bounded",
     "Carried",
     "Committee",
     "CommitteeLearner",

@@ -30,6 +30,7 @@ from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.pipeline import Pipeline
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
+from .bounded import Bounded
 from .committee import CommitteeLearner
 from .estimators import Estimator
 from .labelled import KINDS
@@ -163,7 +164,7 @@ def _core(estimator: Estimator, before: str = "") -> tuple[str, Estimator]:
             return _core(last, f"{before}{name}__")
         case TransformedTargetRegressor():
             return _core(estimator.regressor, f"{before}regressor__")
-        case MultiOutputClassifier() | Tempered():
+        case MultiOutputClassifier() | Tempered() | Bounded():
             return _core(estimator.estimator, f"{before}estimator__")
     return before, estimator
 
@@ -175,7 +176,7 @@ def _iterations(fitted: Estimator) -> int:
             return _iterations(fitted.steps[-1][1])
         case TransformedTargetRegressor():
             return _iterations(fitted.regressor_)
-        case Tempered():
+        case Tempered() | Bounded():
             return _iterations(fitted.estimator_)
         case MultiOutputClassifier():
             return max(map(_iterations, fitted.estimators_))
@@ -190,6 +191,9 @@ def _stages(fitted: Estimator, X: Matrix) -> Iterator[Reals]:
         case TransformedTargetRegressor():
             for found in _stages(fitted.regressor_, X):
                 yield fitted.transformer_.inverse_transform(found.reshape(-1, 1))[:, 0]
+        case Bounded():
+            for found in _stages(fitted.estimator_, X):
+                yield fitted.bounded(found)
         case Tempered():
             for found in _stages(fitted.estimator_, X):
                 yield tempered(found, fitted.temperature)

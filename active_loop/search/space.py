@@ -31,7 +31,7 @@ from sklearn.utils import get_tags
 
 from .. import components
 from ..errors import ConfigError, unknown_name
-from ..learner import RBFMachines, RBFRegression, estimator_of
+from ..learner import Bounded, RBFMachines, RBFRegression, estimator_of
 from .ranges import Between, OneOf, Range, called, read, short
 
 Estimator = Any
@@ -266,7 +266,7 @@ def _numbers(n_labels: int, sparse: bool) -> list[Candidate]:
     return [
         *_family("svm", RBFRegression(), 0, {"alpha": Between(0.001, 10)}, {"alpha": 1.0}),
         Candidate("svm(alpha=0.01)", RBFRegression(alpha=0.01)),
-        Candidate("ridge", _scaled(RidgeCV(alphas), sparse)),
+        Candidate("ridge", Bounded(_scaled(RidgeCV(alphas), sparse))),
         *_family("nearest", nearest, 0, {"n_neighbors": Between(1, 30, whole=True)}, {"n_neighbors": 10}),
         *_family("forest", ExtraTreesRegressor(), 100, _TREES, {"min_samples_leaf": 5}),
         *_networks(MLPRegressor, sparse),
@@ -282,7 +282,8 @@ def _networks(make: Callable[..., Estimator], sparse: bool) -> list[Candidate]:
     }
     if make is MLPRegressor:
         wrapped = {
-            name: TransformedTargetRegressor(each, transformer=StandardScaler()) for name, each in wrapped.items()
+            name: Bounded(TransformedTargetRegressor(each, transformer=StandardScaler()))
+            for name, each in wrapped.items()
         }
     (name, first), *others = wrapped.items()
     ranges: dict[str, Range] = {"hidden_layer_sizes": OneOf(_SHAPES), "alpha": Between(0.0001, 30)}
