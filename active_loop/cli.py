@@ -401,9 +401,10 @@ def model(folder: Path, out: Path | None, goal: float | None, as_json: bool) -> 
     }
     click.echo(f"{path}: {which[taken.about.what]}, from {taken.about.n_labels} labels; {card} says what it is.")
     meant = f"{taken.about.threshold.goal or 0:.4g} of what it answers alone is meant to be right"
-    asks = f"below a confidence of {least:.4g}: {meant}" if least is not None else f"never: {taken.about.threshold.why}"
-    click.echo(f"It asks for a person {asks}.")
-    if least is not None:
+    if least is None:
+        click.echo(f"It never asks for a person: {taken.about.threshold.why}.")
+    else:
+        click.echo(f"It asks for a person below a confidence of {least:.4g}: {meant}.")
         click.echo(" ".join(told(taken.about.alone, taken.about.unread)))
     for name in taken.trusts:
         click.echo(f"It holds {name}: whoever opens it elsewhere needs that class, and --trust {name}.")
