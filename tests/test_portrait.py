@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -319,7 +320,9 @@ class Picky(MLPClassifier):  # type: ignore[misc]
     def fit(self, X: Any, y: Any) -> Any:
         if self.max_iter < 5:
             raise ValueError("so few steps lead nowhere")
-        return super().fit(X, y)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # on some processors lbfgs breaks off just before its end
+            return super().fit(X, y)
 
 
 def read_by_iteration(folder: Path, use: str) -> tuple[PortraitJob, Portrait]:
