@@ -112,6 +112,16 @@ def _file(file: str, kind: str, label: str = "label") -> Callable[[], tuple[Any,
     return made
 
 
+def _abstracts() -> tuple[Any, Any, str]:
+    frame = pd.read_parquet(DATA / "screening_ace.parquet").fillna("")
+    texts = (frame["title"] + ". " + frame["abstract"]).tolist()
+    return (
+        make_extractor("tfidf", "text").fit(texts).transform(texts),
+        (frame["label"] == "include").to_numpy(int),
+        "choice",
+    )
+
+
 def _images() -> tuple[Any, Any, str]:
     kept = np.load(DATA / "image_mnist10k.npz")
     rows = np.random.default_rng(0).permutation(len(kept["labels"]))[:POOL]
@@ -138,6 +148,7 @@ SETS: Final[dict[str, Callable[[], tuple[Any, Any, str]]]] = {
     "sms_spam": _file("text_sms_spam.parquet", "choice"),
     "trec6": _file("text_trec6.parquet", "choice"),
     "ko_nsmc": _file("text_ko_nsmc20k.parquet", "choice"),
+    "screening_ace": _abstracts,
     "adult": _file("tab_adult.parquet", "choice"),
     "letter": _file("tab_letter.parquet", "choice"),
     "sick": _file("tab_sick.parquet", "choice"),
