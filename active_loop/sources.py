@@ -44,6 +44,8 @@ def open_source(data: DataSettings, folder: Path, *, known: bool = True) -> Sour
     file is read when its rows are first asked for. With a test file, and without `known`, the rows to learn from have
     no answers, whatever the file says; those of the test file always have theirs.
     """
+    if not data.kind:
+        raise ConfigError('data.kind is empty: say what an item is: "image", "table" or "text".')
     if data.kind not in KINDS:
         raise ConfigError(unknown_name("data.kind", data.kind, KINDS))
     if not data.path:

@@ -275,6 +275,8 @@ def test_what_is_not_there_is_named(tmp_path: Path) -> None:
         text_source(tmp_path / "nothing.csv")
     with pytest.raises(ConfigError, match=r"data\.path is empty"):
         open_source(DataSettings(kind="text"), tmp_path)
+    with pytest.raises(ConfigError, match=r'data\.kind is empty: .*"table" or "text"'):
+        open_source(DataSettings(path="data.csv"), tmp_path)
     with pytest.raises(ConfigError, match='"texts"; did you mean "text"'):
         open_source(DataSettings(path="x", kind="texts"), tmp_path)
 
