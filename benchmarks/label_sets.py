@@ -255,23 +255,44 @@ def table_set(path: Path, label: str) -> DataSet:
     column make it a number to predict. Classes are compared by accuracy, or by macro F1 where the rarest one has less
     than a tenth of the rows.
     """
-    labels = pd.Series(survey(path, path.name).read([label]).column(label).to_pylist())
-    numbers = pd.to_numeric(labels, errors="coerce")
-    if numbers.notna().all() and numbers.nunique() > MANY_VALUES:
+    labels = pd.Series(_survey(path, label).read([label]).column(label).to_pylist())
+    if are_numbers(labels):
         return DataSet(path.stem, path.name, partial(_own, label, True), "kernel_ridge", "number", "r2")
     rare = labels.value_counts(normalize=True).min() < 0.1
     return DataSet(path.stem, path.name, partial(_own, label, False), measure="macro_f1" if rare else "accuracy")
 
 
-def _own(label: str, number: bool, path: Path) -> Content:
+def _survey(path: Path, label: str) -> Any:
+    file = survey(path, path.name)
+    if label not in file.columns:
+        raise SystemExit(
+            f"{path.name} has no column {label!r}; it has: {', '.join(file.columns)}. Name one with --label."
+        )
+    return file
+
+
+def own_rows(path: Path, label: str) -> tuple[Any, Any]:
+    """What people would be shown of a file of one's own (a frame; of prose a column of texts), and its labels."""
     seen = inspect(path)
     shown = [column for column in seen.show if column != label]
-    frame = survey(path, path.name).read([*shown, label]).to_pandas()
-    frame = frame.iloc[_kept(np.zeros(len(frame), dtype=bool))]
-    y = frame[label].to_numpy(np.float64) if number else _codes(frame[label])
-    if seen.kind == "text":
-        return _encoded_texts(frame[shown[0]].fillna("").astype(str).tolist(), None), y, None
-    return _encoded_columns(frame[shown], None), y, None
+    frame = _survey(path, label).read([*shown, label]).to_pandas()
+    return frame[shown[0]].fillna("").astype(str) if seen.kind == "text" else frame[shown], frame[label]
+
+
+def are_numbers(labels: Any) -> bool:
+    """Whether labels are so many different numbers that they are to be predicted as numbers."""
+    numbers = pd.to_numeric(labels, errors="coerce")
+    return bool(numbers.notna().all() and numbers.nunique() > MANY_VALUES)
+
+
+def _own(label: str, number: bool, path: Path) -> Content:
+    shown, labels = own_rows(path, label)
+    kept = _kept(np.zeros(len(labels), dtype=bool))
+    shown, labels = shown.iloc[kept], labels.iloc[kept]
+    y = labels.to_numpy(np.float64) if number else _codes(labels)
+    if shown.ndim == 1:
+        return _encoded_texts(shown.tolist(), None), y, None
+    return _encoded_columns(shown, None), y, None
 
 
 DATA_SETS = {

@@ -8,6 +8,10 @@ rows: accuracy, of numbers R². The gap is to the best of them in hindsight, whi
 --rows each search is kept in that file as soon as it is done, and none that is in it is made again. Features
 are those that a loop has: tf-idf of texts, scaled columns of tables, pixels. With --flaml, FLAML searches as long.
 
+    python benchmarks/model_search.py --csv one.csv other.parquet --label label --seeds 3
+
+does so on files of one's own: a column of prose makes one a set of texts, many different numbers one of numbers.
+
     python benchmarks/model_search.py --weights --seeds 4 --sets digits breast_cancer adult mnist letter
 
 asks whether labels that a strategy chose should be weighted when candidates are compared: 20 random labels and 80 by
@@ -28,6 +32,7 @@ from typing import Any, Final
 
 import numpy as np
 import pandas as pd
+from label_sets import are_numbers, own_rows
 from numpy.typing import NDArray
 from sklearn.cluster import KMeans
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits, load_wine
@@ -122,6 +127,16 @@ def _abstracts() -> tuple[Any, Any, str]:
     )
 
 
+def _own(path: Path, label: str) -> tuple[Any, Any, str]:
+    shown, labels = own_rows(path, label)
+    kept = np.random.default_rng(0).permutation(len(labels))[:POOL]
+    shown, labels = shown.iloc[kept].reset_index(drop=True), labels.iloc[kept]
+    number = are_numbers(labels)
+    y = labels.to_numpy(float) if number else pd.factorize(labels, sort=True)[0]
+    X = make_extractor("tfidf", "text").fit(shown).transform(shown) if shown.ndim == 1 else _columns(shown)
+    return X, y, "number" if number else "choice"
+
+
 def _images() -> tuple[Any, Any, str]:
     kept = np.load(DATA / "image_mnist10k.npz")
     rows = np.random.default_rng(0).permutation(len(kept["labels"]))[:POOL]
@@ -204,15 +219,14 @@ def _flaml(data: DataSet, taught: NDArray[np.int64], held: NDArray[np.int64], se
 
 
 def readings(
-    names: Sequence[str], labels: Sequence[int], seeds: int, rows: Path | None, *, flaml: bool
+    sets: Sequence[DataSet], labels: Sequence[int], seeds: int, rows: Path | None, *, flaml: bool
 ) -> Iterator[Reading]:
     """All searches, seed by seed; sizes that leave fewer than 50 rows to read on are passed over."""
     kept = [Reading(**json.loads(line)) for line in rows.read_text().splitlines()] if rows and rows.exists() else []
     known = {(each.name, each.n, each.seed): each for each in kept}
-    sets = {name: DataSet(name, *SETS[name]()) for name in names}
-    for seed, n, (name, data) in product(range(seeds), labels, sets.items()):
-        if (name, n, seed) in known:
-            yield known[name, n, seed]
+    for seed, n, data in product(range(seeds), labels, sets):
+        if (data.name, n, seed) in known:
+            yield known[data.name, n, seed]
         elif n <= len(data.y) - 50:
             yield read(data, n, seed, flaml=flaml)
 
@@ -355,6 +369,8 @@ def main(args: Sequence[str] | None = None) -> None:
     """Run, print, and write the figures into a page if one is named."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sets", nargs="+", choices=SETS, default=list(SETS))
+    parser.add_argument("--csv", nargs="+", type=Path, help="files of one's own, instead of the sets")
+    parser.add_argument("--label", default="label", help="their column of labels")
     parser.add_argument("--labels", nargs="+", type=int, default=[50, 100, 200, 500])
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--flaml", action="store_true")
@@ -367,7 +383,11 @@ def main(args: Sequence[str] | None = None) -> None:
         print(weights_report(told.sets, told.seeds))
         return
     found = []
-    for each in readings(told.sets, told.labels, told.seeds, told.rows, flaml=told.flaml):
+    if told.csv:
+        sets = [DataSet(path.stem, *_own(path, told.label)) for path in told.csv]
+    else:
+        sets = [DataSet(name, *SETS[name]()) for name in told.sets]
+    for each in readings(sets, told.labels, told.seeds, told.rows, flaml=told.flaml):
         found.append(each)
         if told.rows:
             keep(each, told.rows)
