@@ -167,7 +167,8 @@ def test_losses_are_those_of_the_formulas() -> None:
 
 
 @pytest.mark.parametrize(
-    ("n", "newest"), [(50, {"svm", "logistic", "lda", "nearest"}), (100, {"forest", "linear"}), (200, {"network"})]
+    ("n", "newest"),
+    [(50, {"svm", "logistic", "directions", "lda", "nearest"}), (100, {"forest", "linear"}), (200, {"network"})],
 )
 def test_the_space_grows_with_the_labels(n: int, newest: set[str]) -> None:
     from active_loop.search.space import admitted
@@ -177,6 +178,15 @@ def test_the_space_grows_with_the_labels(n: int, newest: set[str]) -> None:
     assert ("forest" in families) == (n >= 100)
     assert ("network" in families) == (n >= 200)
     assert "boosting" not in families
+
+
+def test_directions_learn_the_same_whatever_the_length_of_the_rows() -> None:
+    long, given = np.exp(np.random.default_rng(0).normal(size=(100, 1))), lessons(100)
+    model, found = ModelSettings(use="auto"), Found("directions(C=5)")
+    learned = [fitted(replace(given, X=X), found, model).member_predictions(given.X) for X in (given.X, given.X * long)]
+    assert np.allclose(*learned)
+    of_sparse = candidates(replace(given, X=sparse.csr_matrix(given.X)), model)
+    assert "directions" not in {each.family for each in of_sparse}
 
 
 @pytest.mark.parametrize("kind", ["choice", "multi_label", "number"])

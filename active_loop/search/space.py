@@ -25,7 +25,7 @@ from sklearn.linear_model import LogisticRegression, RidgeCV
 from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import Normalizer, StandardScaler
 from sklearn.svm import LinearSVC
 from sklearn.utils import get_tags
 
@@ -228,6 +228,19 @@ def _logistic(sparse: bool) -> list[Candidate]:
     return [first, *made[1:], replace(tame, ranges={}, tamer=True)]
 
 
+def _directions(sparse: bool) -> list[Candidate]:
+    """Logistic regressions on rows of unit length, as embeddings are compared; sparse rows have it anyway."""
+    if sparse:
+        return []
+    made = [
+        Candidate(f"directions(C={C})", make_pipeline(Normalizer(), LogisticRegression(C=C, max_iter=1000)))
+        for C in (5, 50)
+    ]
+    first = replace(made[0], ranges=_below(made[0].estimator, {"C": Between(0.01, 1000)}))
+    tame = first.varied(dict.fromkeys(first.ranges, 0.5))
+    return [first, *made[1:], replace(tame, ranges={}, tamer=True)]
+
+
 def _leaf(n_labels: int) -> int:
     """Fewest labels in a leaf: scikit-learn's 20 leaves nothing to split below some hundred labels."""
     return max(1, min(20, n_labels // 20))
@@ -240,6 +253,7 @@ def _choices(n_labels: int, sparse: bool) -> list[Candidate]:
     return [
         *_family("svm", RBFMachines(C=10.0), 0, _MACHINES, {"C": 1.0}),
         *_logistic(sparse),
+        *_directions(sparse),
         *_family(
             "nearest", KNeighborsClassifier(1), 0, {"n_neighbors": Between(1, 30, whole=True)}, {"n_neighbors": 5}
         ),
@@ -255,6 +269,7 @@ def _label_sets(n_labels: int, sparse: bool) -> list[Candidate]:
     return [
         *_family("svm", RBFMachines(C=10.0), 0, _MACHINES, {"C": 1.0}),
         *_logistic(sparse),
+        *_directions(sparse),
         *_family("forest", ExtraTreesClassifier(), 100, _TREES, {"min_samples_leaf": 5}),
     ]
 
