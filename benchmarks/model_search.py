@@ -12,10 +12,10 @@ are those that a loop has: tf-idf of texts, scaled columns of tables, pixels. Wi
 
 does so on files of one's own: a column of prose makes one a set of texts, many different numbers one of numbers.
 
-    python benchmarks/model_search.py --weights --seeds 4 --sets digits breast_cancer adult mnist letter
+    python benchmarks/model_search.py --weights digits-svm adult sms_spam trec6 letter sick --seeds 4
 
-asks whether labels that a strategy chose should be weighted when candidates are compared: 20 random labels and 80 by
-margin, each weighted by the share of its cluster (of 10) in the pool over that among the labels, 10 at most.
+asks whether labels that a strategy chose should be weighted when candidates are compared: along the loops of the
+label-efficiency benchmark, each by the share of its cluster (of 10) in the pool over that among the labels, 10 at most.
 """
 
 from __future__ import annotations
@@ -30,22 +30,23 @@ from itertools import product
 from pathlib import Path
 from typing import Any, Final
 
+import label_sets
 import numpy as np
 import pandas as pd
-from label_sets import are_numbers, own_rows
+from label_loop import AUTO, State, curve, of_ours
+from label_models import measured
+from label_sets import DATA_SETS, are_numbers, own_rows
 from numpy.typing import NDArray
 from sklearn.cluster import KMeans
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits, load_wine
 
 from active_loop.extractors import make_extractor
-from active_loop.learner import make_learner
 from active_loop.search import Found, Lessons, candidates, fitted, search
 from active_loop.search.course import Halving
 from active_loop.search.evaluation import Folds
-from active_loop.search.mixture import Mixture
-from active_loop.search.race import Limit, tried
-from active_loop.search.space import misfit
-from active_loop.settings import ModelSettings
+from active_loop.search.mixture import Mixture, Told, best_mixture
+from active_loop.search.race import Limit, Tally, tried
+from active_loop.search.space import admitted
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA: Final = ROOT.parent / "shared" / "data"
@@ -53,7 +54,9 @@ START, END = "<!-- measured -->\n", "<!-- /measured -->\n"
 PLAIN: Final = {"choice": "logistic(C=10)", "number": "ridge"}
 """The model that a plain loop would have, by kind of label."""
 
-CHEAP: Final = ModelSettings(use="auto", candidates=("svm", "logistic", "lda", "nearest"))
+CHOSEN: Final = (50, 100, 150)
+"""Numbers of chosen labels after which weights are tried."""
+
 HELD: Final = 2_000
 POOL: Final = 3_000
 Reals = NDArray[np.float64]
@@ -179,9 +182,8 @@ def read(data: DataSet, n: int, seed: int, *, flaml: bool) -> Reading:
     taught, held = np.sort(rows[:n]), rows[n : n + HELD]
     classes = tuple(map(str, np.unique(data.y))) if data.kind == "choice" else ()
     lessons = Lessons(data.X[taught], data.y[taught], data.kind, classes, seed, np.arange(n))
-    model = ModelSettings(use="auto")
     started = time.perf_counter()
-    found = search(lessons, model)
+    found = search(lessons, AUTO)
     spent = time.perf_counter() - started
     able = [trial.candidate for trial in found.trials if not trial.outcome.startswith("left out")]
     fixed = {name: _quality(data, lessons, replace(found, chosen=name), held) for name in able}
@@ -192,7 +194,7 @@ def read(data: DataSet, n: int, seed: int, *, flaml: bool) -> Reading:
 
 def _quality(data: DataSet, lessons: Lessons, found: Found, held: NDArray[np.int64]) -> float:
     """Accuracy of the model that was found on the held-out rows; of numbers R²."""
-    learner = fitted(lessons, replace(found, near=()), ModelSettings(use="auto"))
+    learner = fitted(lessons, replace(found, near=()), AUTO)
     return _read(data, learner.member_predictions(data.X[held])[0], held)
 
 
@@ -231,50 +233,66 @@ def readings(
             yield read(data, n, seed, flaml=flaml)
 
 
-def weighed(data: DataSet, seed: int) -> tuple[float, float]:
-    """How far below the best in hindsight the lowest mean loss on chosen labels leads, in points: plain, weighted."""
-    rows = np.random.default_rng([seed, 7]).permutation(len(data.y))
-    held, pool = rows[: len(rows) // 3], rows[len(rows) // 3 :][:1000]
-    classes = tuple(map(str, np.unique(data.y)))
-    places = _by_margin(data, pool, classes, seed)
-    taught = pool[places]
-    lessons = Lessons(data.X[taught], data.y[taught], "choice", classes, seed, np.arange(len(taught)))
-    cheap = [each for each in candidates(lessons, CHEAP) if not misfit(each, "choice", lessons.X)]
-    every, _ = tried(cheap, lessons, Folds(), Halving(), Limit(600.0, time.perf_counter))
-    tallies = [tally for tally in every if tally.repeats]
-    found = {t.candidate.name: _quality(data, lessons, Found(t.candidate.name), held) for t in tallies}
-    cluster = KMeans(10, n_init=1, random_state=seed).fit_predict(data.X[pool])
-    share = [np.bincount(each, minlength=10) / len(each) for each in (cluster, cluster[places])]
-    weights = np.minimum(share[0][cluster[places]] / share[1][cluster[places]], 10)
-    gaps = []
-    for amounts in (np.ones(len(taught)), weights):
-        means = [np.nansum(amounts * np.mean(t.repeats, axis=0)) for t in tallies]
-        gaps.append(100 * (max(found.values()) - found[tallies[int(np.argmin(means))].candidate.name]))
-    return gaps[0], gaps[1]
+class Weighted(Folds):
+    """Folds in which each label counts as much as its weight (n,)."""
+
+    def __init__(self, weights: Reals) -> None:
+        self._weights = weights
+
+    def losses(self, lessons: Lessons, held: NDArray[np.int64], predicted: Reals) -> Reals:
+        """See `Evaluation.losses`."""
+        return super().losses(lessons, held, predicted) * self._weights[held]
 
 
-def _by_margin(data: DataSet, pool: NDArray[np.int64], classes: tuple[str, ...], seed: int) -> list[int]:
-    """Places in the pool of 20 random labels and 80 by the smallest margin of an SVM, 20 at a time."""
-    places = list(range(20))
-    while len(places) < 100:
-        learner = make_learner("svm", classes=classes, seed=seed)
-        learner.fit(data.X[pool[places]], data.y[pool[places]])
-        top = np.sort(learner.member_predictions(data.X[pool])[0], axis=1)[:, -2:]
-        margin = top[:, 1] - top[:, 0]
-        margin[places] = np.inf
-        places += np.argsort(margin, kind="stable")[:20].tolist()
-    return places
+def weighed(name: str, seed: int) -> Iterator[tuple[int, float, float]]:
+    """(number of labels, points of the mixture with the lowest mean loss, those with weights), along one loop."""
+    data_set = DATA_SETS[name]
+    split = label_sets.split(data_set, label_sets.load(data_set, DATA), seed)
+    chosen: list[NDArray[np.int64]] = []
+    by_strategy = of_ours("auto")
+
+    def choose(state: State, number: int, n: int) -> NDArray[np.int64]:
+        chosen.append(state.labelled)
+        return by_strategy(state, number, n)
+
+    curve(data_set, split, seed, choose)
+    cluster = KMeans(10, n_init=1, random_state=seed).fit_predict(split.X)
+    classes = tuple(str(code) for code in range(split.n_outputs))
+    for n in CHOSEN:
+        taught = next(rows for rows in chosen if len(rows) >= n)
+        X, y = split.X[taught], split.y[taught]
+        lessons = Lessons(X, y, "choice", classes, seed, np.arange(len(y)))
+        share = [np.bincount(each, minlength=10) / len(each) for each in (cluster, cluster[taught])]
+        weights = np.minimum(share[0][cluster[taught]] / share[1][cluster[taught]], 10)
+        points = []
+        complete = _compared(lessons)
+        for evaluation in (Folds(), Weighted(weights / weights.mean())):
+            mixture = best_mixture(complete, Told(lessons, evaluation), AUTO.mixed)
+            predicted = fitted(lessons, Found(mixture.name), AUTO).member_predictions(split.X_test)[0]
+            points.append(100 * measured(data_set, split, predicted, y)[data_set.measure])
+        yield n, points[0], points[1]
+
+
+def _compared(lessons: Lessons) -> dict[str, Tally]:
+    """All candidates for so many labels, on all folds, without a limit."""
+    every = [each for each in admitted(candidates(lessons, AUTO), len(lessons)) if not each.tamer]
+    tallies, _ = tried(every, lessons, Folds(), Halving(), Limit(600.0, time.perf_counter))
+    return {tally.candidate.name: tally for tally in tallies if tally.repeats}
 
 
 def weights_report(names: Sequence[str], seeds: int) -> str:
-    """What weights change, in one line."""
-    gaps = np.array([weighed(DataSet(name, *SETS[name]()), seed) for name in names for seed in range(seeds)])
-    apart = gaps[:, 1] - gaps[:, 0]
-    return (
-        f"{len(gaps)} comparisons on {', '.join(names)}: {gaps[:, 0].mean():.2f} points below the best in hindsight "
-        f"without weights, {gaps[:, 1].mean():.2f} with; the difference is {apart.mean():+.2f} "
-        f"(standard error {apart.std(ddof=1) / np.sqrt(len(apart)):.2f}), and {np.count_nonzero(apart)} choices differ."
-    )
+    """What weights change at each number of labels, in points of each set's own measure."""
+    told = []
+    found = [(name, *each) for name in names for seed in range(seeds) for each in weighed(name, seed)]
+    for n in CHOSEN:
+        apart = {
+            name: [weighted - plain for at, size, plain, weighted in found if (at, size) == (name, n)] for name in names
+        }
+        every = np.concatenate(list(apart.values()))
+        error = every.std(ddof=1) / np.sqrt(len(every))
+        each = ", ".join(f"{name} {np.mean(some):+.2f}" for name, some in apart.items())
+        told.append(f"* {n} labels: {every.mean():+.2f} points with weights (standard error {error:.2f}; {each})")
+    return "\n".join(told)
 
 
 def keep(each: Reading, rows: Path) -> None:
@@ -374,13 +392,13 @@ def main(args: Sequence[str] | None = None) -> None:
     parser.add_argument("--labels", nargs="+", type=int, default=[50, 100, 200, 500])
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--flaml", action="store_true")
-    parser.add_argument("--weights", action="store_true")
+    parser.add_argument("--weights", nargs="+", choices=DATA_SETS, metavar="SET")
     parser.add_argument("--rows", type=Path)
     parser.add_argument("--write", type=Path)
     told = parser.parse_args(args)
     warnings.simplefilter("ignore")
     if told.weights:
-        print(weights_report(told.sets, told.seeds))
+        print(weights_report(told.weights, told.seeds))
         return
     found = []
     if told.csv:
