@@ -26,7 +26,6 @@ from .settings import (
     METRICS,
     BudgetSettings,
     DataSettings,
-    ModelSettings,
     Settings,
     TargetSettings,
     TaskSettings,
@@ -45,7 +44,6 @@ _QUESTIONS = {
     "table": "Which of these fits the row?",
 }
 _USUAL_METRICS = {"multi_label": "micro_f1", "number": "r2"}
-_MODELS = {"text": "logistic", "image": "svm", "table": "svm"}
 
 _MAJORITY = 2 / 3
 """Share of the largest class from which on accuracy says little about the others."""
@@ -153,7 +151,6 @@ def _settings(folder: Path, data: Path, seen: Inspection, given: Given, question
         task=TaskSettings(kind=given.label or "choice", classes=classes, question=question),
         target=target,
         budget=BudgetSettings(answers=budget),
-        model=ModelSettings(use=_MODELS[kind]),
     )
     check(settings)
     return settings
@@ -185,7 +182,6 @@ def _of_other_labels(
         task=replace(task, question=given.question),
         target=TargetSettings(metric=metric, value=value),
         budget=BudgetSettings(answers=_budget(seen, len(task.classes), given, questions)),
-        model=ModelSettings(use=_MODELS[kind]),
     )
     check(settings)
     make_task(settings.task)

@@ -40,6 +40,9 @@ Codes = NDArray[Any]
 
 _BLOCK = 65_536
 
+_SEEN = 2_000
+"""Rows of the pool at most by which a search tells how far chosen labels are from a random sample."""
+
 _NEIGHBOURS = 3
 _FOLDS = 5
 
@@ -227,8 +230,9 @@ def _settled(job: RoundJob, X: Any) -> RoundJob:
     """The job with its model found, if that is to be searched for; no reserved item is seen by the search."""
     if job.number == COLD_START or not job.model.searches:
         return replace(job, searched=None)
-    found = search(_lessons(job, X[job.labelled], job.codes, job.groups), job.model, job.searched, job.trials)
-    return replace(job, searched=found)
+    lessons = _lessons(job, X[job.labelled], job.codes, job.groups)
+    lessons = replace(lessons, pool=X[job.sample[:: -(-len(job.sample) // _SEEN) or 1]])
+    return replace(job, searched=search(lessons, job.model, job.searched, job.trials))
 
 
 def _lessons(job: RoundJob, X: Any, codes: Codes, groups: Rows | None = None) -> Lessons:

@@ -91,7 +91,7 @@ class Loop:
         target: Target = Target(),
         budget: int = 400,
         strategy: str = "auto",
-        model: str = "svm",
+        model: str = "auto",
         seed: int = 0,
         folder: Path | str | None = None,
     ) -> Loop:

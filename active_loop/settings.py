@@ -238,9 +238,9 @@ class ModelSettings:
     """What learns."""
 
     use: str = _key(
-        "svm",
-        'The estimator: "logistic", "svm", "forest" or module:Class. Several with commas between them are a committee. '
-        '"auto" searches among candidates, again whenever there are 25 % more labels.',
+        "auto",
+        'The estimator: "auto" searches among candidates, again whenever there are 25 % more labels; else "logistic", '
+        '"svm", "forest" or module:Class. Several with commas between them are a committee.',
     )
     committee: int = _key(
         1, "Members: 1 is a single model, more are fitted on bootstrap samples, or share the trees of a forest."

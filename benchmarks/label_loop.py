@@ -182,7 +182,8 @@ def _trained(state: State) -> Predict:
     X, y = state.split.X[state.labelled], state.split.y[state.labelled]
     if state.data_set.model == AUTO.use:
         classes = [str(code) for code in range(state.split.n_outputs)] if state.data_set.task != "number" else []
-        lessons = Lessons(X, y, state.data_set.task, tuple(classes), state.seed, np.arange(len(y)))
+        task, pool = state.data_set.task, state.split.X
+        lessons = Lessons(X, y, task, tuple(classes), state.seed, np.arange(len(y)), pool)
         state.found = search(lessons, AUTO, state.found)
         return searched(lessons, state.found, AUTO).member_predictions
     return fitted(state.data_set, X, y, state.split.n_outputs, state.seed)

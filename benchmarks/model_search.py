@@ -14,8 +14,8 @@ does so on files of one's own: a column of prose makes one a set of texts, many 
 
     python benchmarks/model_search.py --weights digits-svm adult sms_spam trec6 letter sick --seeds 4
 
-asks whether labels that a strategy chose should be weighted when candidates are compared: along the loops of the
-label-efficiency benchmark, each by the share of its cluster (of 10) in the pool over that among the labels, 10 at most.
+asks what it is worth that labels which a strategy chose are weighted when candidates are compared, along the loops of
+the label-efficiency benchmark.
 """
 
 from __future__ import annotations
@@ -37,7 +37,6 @@ from label_loop import AUTO, State, curve, of_ours
 from label_models import measured
 from label_sets import DATA_SETS, are_numbers, own_rows
 from numpy.typing import NDArray
-from sklearn.cluster import KMeans
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits, load_wine
 
 from active_loop.extractors import make_extractor
@@ -233,17 +232,6 @@ def readings(
             yield read(data, n, seed, flaml=flaml)
 
 
-class Weighted(Folds):
-    """Folds in which each label counts as much as its weight (n,)."""
-
-    def __init__(self, weights: Reals) -> None:
-        self._weights = weights
-
-    def losses(self, lessons: Lessons, held: NDArray[np.int64], predicted: Reals) -> Reals:
-        """See `Evaluation.losses`."""
-        return super().losses(lessons, held, predicted) * self._weights[held]
-
-
 def weighed(name: str, seed: int) -> Iterator[tuple[int, float, float]]:
     """(number of labels, points of the mixture with the lowest mean loss, those with weights), along one loop."""
     data_set = DATA_SETS[name]
@@ -256,18 +244,15 @@ def weighed(name: str, seed: int) -> Iterator[tuple[int, float, float]]:
         return by_strategy(state, number, n)
 
     curve(data_set, split, seed, choose)
-    cluster = KMeans(10, n_init=1, random_state=seed).fit_predict(split.X)
     classes = tuple(str(code) for code in range(split.n_outputs))
     for n in CHOSEN:
         taught = next(rows for rows in chosen if len(rows) >= n)
         X, y = split.X[taught], split.y[taught]
-        lessons = Lessons(X, y, "choice", classes, seed, np.arange(len(y)))
-        share = [np.bincount(each, minlength=10) / len(each) for each in (cluster, cluster[taught])]
-        weights = np.minimum(share[0][cluster[taught]] / share[1][cluster[taught]], 10)
+        plain = Lessons(X, y, "choice", classes, seed, np.arange(len(y)))
         points = []
-        complete = _compared(lessons)
-        for evaluation in (Folds(), Weighted(weights / weights.mean())):
-            mixture = best_mixture(complete, Told(lessons, evaluation), AUTO.mixed)
+        complete = _compared(plain)
+        for lessons in (plain, replace(plain, pool=split.X)):
+            mixture = best_mixture(complete, Told(lessons, Folds()), AUTO.mixed)
             predicted = fitted(lessons, Found(mixture.name), AUTO).member_predictions(split.X_test)[0]
             points.append(100 * measured(data_set, split, predicted, y)[data_set.measure])
         yield n, points[0], points[1]

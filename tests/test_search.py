@@ -30,7 +30,7 @@ from active_loop.runner import InlineRunner, ProcessRunner
 from active_loop.scoring import RoundJob
 from active_loop.search import Found, Lessons, candidates, fitted, ranges, search, seconds
 from active_loop.search.course import TPE, Halving, Random
-from active_loop.search.evaluation import Folds
+from active_loop.search.evaluation import Folds, weights
 from active_loop.search.mixture import Mixture, Told, best_mixture, calibrated
 from active_loop.search.race import Limit, Tally, tried
 from active_loop.search.ranges import Between
@@ -161,6 +161,35 @@ def test_losses_are_those_of_the_formulas() -> None:
     assert Folds().losses(numbers, np.arange(2), np.array([1.0, 4.0])) == pytest.approx([0.0, 4.0])
     several = replace(given, kind="multi_label", codes=np.array([[1, 0]] * 4))
     assert Folds().losses(several, np.arange(1), np.array([[0.5, 0.5]])) == pytest.approx([np.log(2)])
+
+
+@pytest.mark.parametrize("make", [np.asarray, sparse.csr_matrix])
+@pytest.mark.parametrize("n_columns", [2, 60])
+def test_labels_weigh_as_much_as_the_part_of_the_pool_that_they_stand_for(
+    make: Callable[..., Any], n_columns: int
+) -> None:
+    rng = np.random.default_rng(0)
+    place = np.eye(n_columns)[:2] * 100
+    pool = make(np.repeat(place, [90, 10], axis=0) + rng.normal(size=(100, n_columns)) / 1000)
+    X = make(np.repeat(place, [10, 30], axis=0) + rng.normal(size=(40, n_columns)) / 1000)
+    given = replace(lessons(40), X=X, codes=np.arange(40) % 2, pool=pool)
+    found = weights(given)
+    assert found.mean() == pytest.approx(1)
+    assert found[:10].sum() / found.sum() == pytest.approx(0.9, abs=0.05), "nine tenths of the pool lie there"
+    held, predicted = np.arange(5, 15), np.full((10, 2), 0.5)
+    assert np.allclose(Folds().losses(given, held, predicted), np.log(2) * found[held])
+    assert (weights(replace(given, pool=None)) == 1).all()
+    assert (weights(replace(given, pool=pool[:0])) == 1).all()
+
+
+def test_no_label_weighs_more_than_ten_times_and_what_the_pool_has_not_weighs_nothing() -> None:
+    places = np.array([[0.0], [100.0], [200.0]])
+    pool, X = np.repeat(places[:2], [999, 1000], axis=0), np.repeat(places, [1, 99, 100], axis=0)
+    found = weights(replace(lessons(200), X=X, codes=np.arange(200) % 2, pool=np.vstack([pool, places[2:]])))
+    assert found[0] / found[1] == pytest.approx(10 / (1000 / 2000 / (99 / 200)), rel=0.01)
+    assert found[-1] < 0.01 * found[0]
+    alike = weights(replace(lessons(40), X=np.ones((40, 2)), pool=np.ones((50, 2))))
+    assert (alike == 1).all(), "constant features are one cluster"
 
 
 # Which candidates there are

@@ -5,12 +5,14 @@ Only what is labelled to learn from is seen here; what comes of it chooses a mod
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import issparse
 
 from .. import components
 from ..errors import ConfigError, unknown_name
@@ -24,6 +26,9 @@ Fold = tuple[Places, Places]
 _FOLDS: Final = 5
 _REPEATS: Final = 3
 _LEAST: Final = 0.001
+_CLUSTERS: Final = 10
+_HEAVIEST: Final = 10.0
+_DIRECTIONS: Final = 32
 _ALL_BUT_ONE: Final = 40
 """Labels below which each one is predicted from all the others, once."""
 
@@ -32,7 +37,8 @@ _ALL_BUT_ONE: Final = 40
 class Lessons:
     """Labelled rows X (n, d), their codes (n, …) as the task encodes them, and the group (n,) that each belongs to.
 
-    Rows of one group are never on both sides of a fold. Without groups every row is its own.
+    Rows of one group are never on both sides of a fold. Without groups every row is its own. `pool` (m, d) are rows
+    that chance drew from all that may be chosen: by them it is told how far the labelled ones are from a random sample.
     """
 
     X: Any
@@ -41,6 +47,7 @@ class Lessons:
     classes: tuple[str, ...]
     seed: int
     groups: NDArray[np.int64]
+    pool: Any = None
 
     def __len__(self) -> int:
         return len(self.codes)
@@ -69,9 +76,16 @@ class Folds:
     A class that only one group has stays among what is taught: held out, it could not be predicted by anybody. The
     loss is −log p of what people said (of several labels the mean over them), for numbers the squared error. p counts
     as 0.001 at least, so that one item that a model is wrong and sure about does not decide alone.
+
+    Labels that a strategy chose are not a random sample of what the model will meet. Where the lessons have a `pool`,
+    each loss is multiplied by the share of its row's cluster in the pool over that among the labelled rows, 10 at most
+    (importance weighting under covariate shift: Sugiyama et al. 2007, section 3), so that the mean weight is 1.
     """
 
     name = "folds"
+
+    def __init__(self) -> None:
+        self._weighed: tuple[Lessons, Reals] | None = None
 
     def repeats(self, lessons: Lessons) -> Sequence[Sequence[Fold]]:
         """See `Evaluation.repeats`."""
@@ -86,12 +100,49 @@ class Folds:
 
     def losses(self, lessons: Lessons, held: Places, predicted: Reals) -> Reals:
         """See `Evaluation.losses`."""
-        truth = lessons.codes[held]
-        if lessons.kind == "number":
-            return np.asarray((predicted - truth) ** 2, dtype=np.float64)
-        if lessons.kind == "multi_label":
-            return np.asarray(_surprise(np.where(truth == 1, predicted, 1 - predicted)).mean(axis=1), dtype=np.float64)
-        return _surprise(predicted[np.arange(len(held)), truth])
+        if self._weighed is None or self._weighed[0] is not lessons:
+            self._weighed = lessons, weights(lessons)
+        return _losses(lessons, held, predicted) * self._weighed[1][held]
+
+
+def _losses(lessons: Lessons, held: Places, predicted: Reals) -> Reals:
+    truth = lessons.codes[held]
+    if lessons.kind == "number":
+        return np.asarray((predicted - truth) ** 2, dtype=np.float64)
+    if lessons.kind == "multi_label":
+        return np.asarray(_surprise(np.where(truth == 1, predicted, 1 - predicted)).mean(axis=1), dtype=np.float64)
+    return _surprise(predicted[np.arange(len(held)), truth])
+
+
+def weights(lessons: Lessons) -> Reals:
+    """(n,) how much each labelled row stands for, 1 on average; all 1 without a pool.
+
+    Clusters are found by k-means among the rows of the pool, of sparse ones in their 32 strongest directions.
+    """
+    if lessons.pool is None or not lessons.pool.shape[0]:
+        return np.ones(len(lessons))
+    pool, labelled = _clusters(lessons.pool, lessons.X, lessons.seed)
+    shares = [np.bincount(each, minlength=_CLUSTERS) / len(each) for each in (pool, labelled)]
+    found: Reals = np.minimum(shares[0][labelled] / shares[1][labelled], _HEAVIEST)
+    return found / found.mean() if found.any() else np.ones(len(lessons))
+
+
+def _clusters(pool: Any, X: Any, seed: int) -> tuple[Places, Places]:
+    """The cluster of each row of the pool and of X."""
+    from sklearn.cluster import KMeans
+    from sklearn.decomposition import TruncatedSVD
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+    with warnings.catch_warnings(), threadpool_limits(1):  # sums over threads differ in their last bits
+        warnings.simplefilter("ignore", UserWarning)  # fewer different rows than clusters are fewer clusters
+        if issparse(pool):
+            if pool.shape[1] > _DIRECTIONS:
+                svd = TruncatedSVD(_DIRECTIONS, random_state=seed).fit(pool)
+                pool, X = svd.transform(pool), svd.transform(X)
+            else:
+                pool, X = pool.toarray(), X.toarray()
+        means = KMeans(min(_CLUSTERS, len(pool)), n_init=1, random_state=seed).fit(pool)
+        return means.predict(pool), means.predict(X)
 
 
 def _surprise(p: Reals) -> Reals:
