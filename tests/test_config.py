@@ -387,7 +387,8 @@ def test_several_models_are_a_committee_and_each_name_is_checked(tmp_path: Path)
 
 
 def test_a_strategy_without_the_committee_it_needs_is_refused_before_anybody_is_asked(tmp_path: Path) -> None:
-    told = dataclasses.replace(HAM_OR_SPAM, query=QuerySettings(strategy="kl_max"))
+    alone = ModelSettings(use="svm")
+    told = dataclasses.replace(HAM_OR_SPAM, query=QuerySettings(strategy="kl_max"), model=alone)
     with pytest.raises(ConfigError, match='"kl_max" compares the members of a committee, at least 2, and there is 1'):
         write_settings(told, tmp_path / "loop.toml")
     with pytest.raises(ConfigError, match='"margin" needs a model, and there is none at the beginning'):
@@ -492,7 +493,9 @@ def test_settings_that_were_stored_before_a_key_existed_have_its_default() -> No
 )
 def test_a_strategy_that_this_loop_cannot_use_is_refused(tmp_path: Path, query: QuerySettings, message: str) -> None:
     with pytest.raises(ConfigError, match=re.escape(message)):
-        write_settings(dataclasses.replace(HAM_OR_SPAM, query=query), tmp_path / "loop.toml")
+        write_settings(
+            dataclasses.replace(HAM_OR_SPAM, query=query, model=ModelSettings(use="svm")), tmp_path / "loop.toml"
+        )
 
 
 def test_a_strategy_can_have_options_and_another_one_inside(tmp_path: Path) -> None:
