@@ -202,7 +202,7 @@ def _run(job: RoundJob) -> RoundResult:
             "libraries": _libraries(),
             **_doubts(job, X, learner, chosen),
             "search_s": round(searched - started, 4),
-            "fit_s": round(taught - searched, 4),
+            "fit_s": round(taught - started, 4),
             "query_s": round(queried - taught, 4),
         },
     )
