@@ -65,7 +65,8 @@ class Job:
     def run(self) -> dict[str, Any]:
         started = time.process_time()
         found = _worst(self) if self.name == WORST else _loop(self)
-        return {"set": self.name, "seed": self.seed, "seconds": round(time.process_time() - started, 1), **found}
+        seconds = round(time.process_time() - started, 1)
+        return {"set": self.name, "seed": self.seed, "model": self.model, "seconds": seconds, **found}
 
 
 def _loop(job: Job) -> dict[str, Any]:

@@ -19,7 +19,7 @@ What active-loop's verdicts are worth, on loops whose truth is known. Made by `p
 `report --write docs/stopping.md`.
 
 {loops} loops on {sets};
-{budget} answers, logistic regression, the default strategy. Every loop is the real one, answered by an oracle: import,
+{budget} answers, {model}, the default strategy. Every loop is the real one, answered by an oracle: import,
 asks, rounds, gate, looks, end. Its test items are drawn from a population of rows that it never sees, with
 replacement, so that the quality of every round's model is known and the draws are as independent as the claim says.
 "False" is a claim about a model that is in truth below the target. Intervals are 95 %, by the spread
@@ -67,7 +67,7 @@ def page(records: Sequence[Record], worst: str) -> str:
     libraries = ", ".join(f"{name} {version(name)}" for name in ("scikit-learn", "numpy"))
     parts = [
         HEAD.format(
-            loops=len(loops), sets=", ".join(names), budget=400,
+            loops=len(loops), sets=", ".join(names), budget=400, model=_called(loops[0]),
             minutes=sum(record["seconds"] for record in records) / 60,
             python=platform.python_version(), libraries=libraries,
         ),
@@ -124,6 +124,12 @@ def _share(of_loops: Any) -> str:
     """A share with what it may be off by: draws of one loop are not independent, so loops are what is counted."""
     off = 1.96 * np.std(of_loops, ddof=1) / np.sqrt(len(of_loops)) if len(of_loops) > 1 else np.nan
     return f"{np.mean(of_loops):.2%} ± {off:.2%}"
+
+
+def _called(loop: Record) -> str:
+    """What learned in a loop, in words; the first loops did not say it."""
+    name = loop.get("model", "logistic")
+    return {"logistic": "logistic regression", "auto": "a model that is searched for"}.get(name, name)
 
 
 def _no_budget(loops: Sequence[Record]) -> str:
