@@ -23,7 +23,7 @@ from .records import Source
 from .runner import Runner
 from .scoring import Codes, EncodeJob, RoundJob, RoundResult, Sides, SidesJob, Suspects, SuspectsJob
 from .search import Found
-from .settings import Settings
+from .settings import METRICS, Settings
 from .sources import check_unchanged
 from .standing import Standing
 from .tasks import make_task
@@ -167,6 +167,7 @@ class Jobs:
             groups=np.unique([items[item].group or f"\0{item}" for item in labelled], return_inverse=True)[1],
             searched=searched,
             trials=trials,
+            even=METRICS[settings.target.metric].even,
         )
 
     def _searched(self, round_: Round, *, again: bool) -> tuple[Found | None, Mapping[str, int] | None]:

@@ -78,7 +78,7 @@ class RoundJob:
 
     Where the model is searched for: `groups` (n_labelled,) are kept together in the search, `searched` is what earlier
     rounds found, and `trials` says how many folds of each candidate are tried instead of what the clock allows; given
-    empty, nothing is searched.
+    empty, nothing is searched. With `even` the classes of a choice count alike in it, however many labels each has.
     """
 
     number: int
@@ -100,6 +100,7 @@ class RoundJob:
     groups: Rows | None = None
     searched: Found | None = None
     trials: Mapping[str, int] | None = None
+    even: bool = False
 
     def run(self) -> RoundResult:
         return _run(self)
@@ -231,7 +232,7 @@ def _settled(job: RoundJob, X: Any) -> RoundJob:
     if job.number == COLD_START or not job.model.searches:
         return replace(job, searched=None)
     lessons = _lessons(job, X[job.labelled], job.codes, job.groups)
-    lessons = replace(lessons, pool=X[job.sample[:: -(-len(job.sample) // _SEEN) or 1]])
+    lessons = replace(lessons, pool=X[job.sample[:: -(-len(job.sample) // _SEEN) or 1]], even=job.even)
     return replace(job, searched=search(lessons, job.model, job.searched, job.trials))
 
 

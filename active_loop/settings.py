@@ -27,6 +27,7 @@ class Measure:
     `kinds` of task have it; `usual` is a target to begin with. `certifiable`: it has a bound that holds whatever the
     data (mae between finite bounds only). `error`: less is better, and a target is the most that will do.
     `of_one_class`: it is about `target.positive`. `of_search`: it is about what people found, not about a model.
+    `even`: what is right counts by class, so that a rare one counts as much as a common one.
     """
 
     words: str
@@ -35,21 +36,22 @@ class Measure:
     certifiable: bool = False
     error: bool = False
     of_one_class: bool = False
+    even: bool = False
     of_search: bool = False
 
 
 METRICS: Final[Mapping[str, Measure]] = {
     "accuracy": Measure("accuracy", ("choice",), 0.9, certifiable=True),
-    "balanced_accuracy": Measure("balanced accuracy", ("choice",), 0.85, certifiable=True),
+    "balanced_accuracy": Measure("balanced accuracy", ("choice",), 0.85, certifiable=True, even=True),
     "precision": Measure("precision", ("choice",), 0.9, certifiable=True, of_one_class=True),
-    "recall": Measure("recall", ("choice",), 0.9, certifiable=True, of_one_class=True),
-    "f1": Measure("F1", ("choice",), 0.8, certifiable=True, of_one_class=True),
-    "f2": Measure("F2", ("choice",), 0.8, certifiable=True, of_one_class=True),
-    "f0.5": Measure("F0.5", ("choice",), 0.8, certifiable=True, of_one_class=True),
+    "recall": Measure("recall", ("choice",), 0.9, certifiable=True, of_one_class=True, even=True),
+    "f1": Measure("F1", ("choice",), 0.8, certifiable=True, of_one_class=True, even=True),
+    "f2": Measure("F2", ("choice",), 0.8, certifiable=True, of_one_class=True, even=True),
+    "f0.5": Measure("F0.5", ("choice",), 0.8, certifiable=True, of_one_class=True, even=True),
     "subset_accuracy": Measure("subset accuracy", ("multi_label",), 0.8, certifiable=True),
     "label_accuracy": Measure("label accuracy", ("multi_label",), 0.9, certifiable=True),
     "micro_f1": Measure("micro-F1", ("multi_label",), 0.8, certifiable=True),
-    "macro_f1": Measure("macro-F1", ("choice", "multi_label"), 0.8),
+    "macro_f1": Measure("macro-F1", ("choice", "multi_label"), 0.8, even=True),
     "auc": Measure("AUC", ("choice",), 0.9, of_one_class=True),
     "average_precision": Measure("average precision", ("choice",), 0.8, of_one_class=True),
     "wss95": Measure("work saved at 95 % recall", ("choice",), 0.5, of_one_class=True),

@@ -27,7 +27,7 @@ from label_sets import DataSet, Reals, Rows, Split
 from active_loop.learner import RBFMachines
 from active_loop.search import Found, Lessons, search
 from active_loop.search import fitted as searched
-from active_loop.settings import ModelSettings
+from active_loop.settings import METRICS, ModelSettings
 from query_strategies import PoolStrategy, PoolView, make
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -183,7 +183,8 @@ def _trained(state: State) -> Predict:
     if state.data_set.model == AUTO.use:
         classes = [str(code) for code in range(state.split.n_outputs)] if state.data_set.task != "number" else []
         task, pool = state.data_set.task, state.split.X
-        lessons = Lessons(X, y, task, tuple(classes), state.seed, np.arange(len(y)), pool)
+        even = METRICS[state.data_set.measure].even
+        lessons = Lessons(X, y, task, tuple(classes), state.seed, np.arange(len(y)), pool, even)
         state.found = search(lessons, AUTO, state.found)
         return searched(lessons, state.found, AUTO).member_predictions
     return fitted(state.data_set, X, y, state.split.n_outputs, state.seed)

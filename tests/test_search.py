@@ -192,6 +192,30 @@ def test_no_label_weighs_more_than_ten_times_and_what_the_pool_has_not_weighs_no
     assert (alike == 1).all(), "constant features are one cluster"
 
 
+def test_where_classes_count_alike_a_rare_one_weighs_as_much_as_a_common_one() -> None:
+    codes = np.repeat([0, 1], [90, 10])
+    given = replace(lessons(100, classes=2), codes=codes, even=True)
+    held = np.arange(100)
+    never, often = np.tile([0.95, 0.05], (100, 1)), np.tile([0.8, 0.2], (100, 1))
+    often[95:] = [0.1, 0.9]
+    losses = Folds().losses(given, held, often)
+    assert losses[:90].sum() == pytest.approx(50 * 2 * 0.2**2)
+    assert losses[90:].sum() == pytest.approx(5 * 5 * 2 * 0.8**2 + 5 * 5 * 2 * 0.1**2)
+    assert losses.mean() < Folds().losses(given, held, never).mean()
+    common = replace(given, even=False)
+    assert Folds().losses(common, held, never)[:90].mean() < Folds().losses(common, held, often)[:90].mean()
+
+
+@pytest.mark.parametrize(("metric", "even"), [("accuracy", False), ("macro_f1", True), ("recall", True)])
+def test_the_metric_of_the_target_says_whether_classes_count_alike(tmp_path: Path, metric: str, even: bool) -> None:
+    target = {"metric": metric, "value": 0.5, "positive": "red" if metric == "recall" else ""}
+    told = settings(target=target, budget={"answers": 60})
+    loop = open_loop(tmp_path, oracle(write_points(tmp_path)), told)
+    run_to_end(loop)
+    assert loop.jobs.of(loop.store.rounds()[-1], rank=False).even == even
+    loop.store.close()
+
+
 # Which candidates there are
 
 

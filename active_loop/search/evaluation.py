@@ -48,6 +48,7 @@ class Lessons:
     seed: int
     groups: NDArray[np.int64]
     pool: Any = None
+    even: bool = False
 
     def __len__(self) -> int:
         return len(self.codes)
@@ -75,7 +76,9 @@ class Folds:
 
     A class that only one group has stays among what is taught: held out, it could not be predicted by anybody. The
     loss is −log p of what people said (of several labels the mean over them), for numbers the squared error. p counts
-    as 0.001 at least, so that one item that a model is wrong and sure about does not decide alone.
+    as 0.001 at least, so that one item that a model is wrong and sure about does not decide alone. Where classes are to
+    count alike it is Brier's score, each class with the same weight in all: −log p is lowest there for models that are
+    never sure of a rare class, and so never say it.
 
     Labels that a strategy chose are not a random sample of what the model will meet. Where the lessons have a `pool`,
     each loss is multiplied by the share of its row's cluster in the pool over that among the labelled rows, 10 at most
@@ -109,6 +112,10 @@ def _losses(lessons: Lessons, held: Places, predicted: Reals) -> Reals:
     truth = lessons.codes[held]
     if lessons.kind == "number":
         return np.asarray((predicted - truth) ** 2, dtype=np.float64)
+    if lessons.kind == "choice" and lessons.even:
+        count = np.bincount(lessons.codes, minlength=predicted.shape[1])
+        share = len(lessons) / (np.count_nonzero(count) * count[truth])
+        return np.asarray(((predicted - np.eye(predicted.shape[1])[truth]) ** 2).sum(axis=1) * share, dtype=np.float64)
     if lessons.kind == "multi_label":
         return np.asarray(_surprise(np.where(truth == 1, predicted, 1 - predicted)).mean(axis=1), dtype=np.float64)
     return _surprise(predicted[np.arange(len(held)), truth])

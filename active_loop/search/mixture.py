@@ -6,7 +6,7 @@ A mixture's name says all of it, so that it is made again from its name alone: "
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -133,9 +133,11 @@ def calibrated(mixture: Mixture, complete: Mapping[str, Tally], told: Told) -> M
     """The mixture with the temperature of its chances (Guo et al. 2017, section 4.2), where one of them helps.
 
     It does if chances that were tempered by other items have a loss that is lower by more than one standard error.
-    Only for one class per item, and with ten labels of each class or more.
+    Only for one class per item, and with ten labels of each class or more. Chances are those of items as they are,
+    also where classes are to count alike.
     """
-    lessons = told.lessons
+    lessons = replace(told.lessons, even=False)
+    told = replace(told, lessons=lessons)
     if lessons.kind != "choice" or _rarest(lessons) < _FEWEST:
         return mixture
     predicted = np.stack(mixture.tally(complete, told).predicted)
